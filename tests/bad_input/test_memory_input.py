@@ -68,6 +68,7 @@ def test_samples_that_are_neither_a_number_nor_a_function_are_refused():
     ("model", {"strenght": 3.0}, "an argument of ls.keep to be one of .*strength"),
     ("swapped", {}, "the first argument"),
     ("model", {"at_end": True}, "a budget that at_end=True holds"),
+    ("model", {"budget": "5%"}, "budget to be positive and finite; got '5%'. Pass the share"),
 ])  # fmt: skip
 def test_slips_in_the_call_that_keeps_a_model_are_named(arguments, options, said):
     model, criterion = nn.Linear(2, 2), nn.CrossEntropyLoss()

@@ -228,3 +228,11 @@ def test_a_changed_model_ends_a_budget_that_only_measured_at_the_end():
     with pytest.warns(UserWarning, match="the budget ends, and the tasks are held at the strength of the memory"):
         train(memory)
     assert memory.rise is None
+
+
+def test_who_adds_adapters_to_a_held_model_is_told_to_add_them_first():
+    base = nn.Sequential(nn.Linear(2, 2))
+    memory = ls.keep(base, nn.CrossEntropyLoss(), (torch.randn(8, 2), torch.arange(8) % 2))
+    base[0] = nn.Sequential(base[0].requires_grad_(False), nn.Linear(2, 2))  # as peft wraps a layer
+    with pytest.raises(InputError, match="add the adapters first"):
+        memory.training(torch.optim.SGD(base[0][1].parameters(), lr=0.1)).__enter__()

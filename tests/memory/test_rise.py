@@ -190,3 +190,8 @@ def test_a_state_has_the_rise_of_every_task():
     again.load_state_dict(memory.state_dict())
     assert again.rise == memory.rise
     assert again.rise.by_task.keys() == {"a", "b"}
+
+
+def test_a_large_rise_is_written_without_an_exponent():
+    rise = ls.memory.rise.Rise(0.0, math.log(11.9), math.log(14.8), 1.0, "old")
+    assert str(rise) == "loss of old +1,090 % of +1,380 % allowed"

@@ -125,3 +125,13 @@ def test_a_warning_names_the_line_of_the_user():
     with pytest.warns(UnusedContextWarning) as of_object:
         ls.ProximalSteps(ls.penalties.distance_penalty(torch.zeros(memory.space.dim)), model, sgd(model))
     assert {seen.filename for seen in (*in_context, *of_object)} == {__file__}
+
+
+def test_two_memories_of_the_same_weights_are_told_to_be_one():
+    model, data = nn.Linear(2, 2), (torch.randn(8, 2), torch.arange(8) % 2)
+    first, second = (ls.keep(model, nn.CrossEntropyLoss(), data) for _ in range(2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with first.training(optimizer), pytest.raises(InputError, match="a memory holds several tasks"):
+            second.training(optimizer).__enter__()

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count, check_kind, check_positive, check_strength
 from landscope.errors import InputError
-from landscope.memory.evaluations import in_eval_mode
 from landscope.memory.output_change import OutputChange
 from landscope.memory.processes import means_over_processes
 from landscope.memory.rise import Rise, RiseOfTasks, allowed_rise, losses_by_task
+from landscope.risk.eval_mode import in_eval_mode
 from landscope.risk.running_statistics import copied_statistics, lerped_statistics, set_statistics, with_statistics
 
 __all__ = ["Budget"]

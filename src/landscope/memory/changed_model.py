@@ -74,7 +74,8 @@ class ChangedModel:
         if carried is None:
             raise InputError(
                 expected=f"a model with some of the weights {listed(self.old.names)}", got="a model without any",
-                hint="Use the model of the earlier tasks, or make a new memory.",
+                hint="Use the model of the earlier tasks, or make a new memory. Where adapters were added since, as by "
+                "peft.get_peft_model, the weights that are held are frozen: add the adapters first, then call ls.keep.",
             )  # fmt: skip
         return carried
 

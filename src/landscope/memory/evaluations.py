@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from landscope.risk.metrics import one_number
 from landscope.seeded import seeded
 from landscope.trajectory.checkpoints import own_copy
 
-__all__ = ["Evaluations", "MeanLoss", "evaluated_copy", "in_eval_mode"]
+__all__ = ["Evaluations", "MeanLoss", "evaluated_copy"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Evaluations:
         higher_is_better: bool | None = None,
         loss_options: Mapping[str, Any] | None = None,
     ) -> Evaluations:
-        """Functions of the model as they are; data with a criterion or losses as their mean loss.
+        """Functions of the model as they are; data as their mean loss, also that of the model itself.
 
         Raises:
             InputError: If nothing is to be evaluated, an entry is no function where there is no loss, or it is not said
@@ -52,7 +51,7 @@ class Evaluations:
         check_kind("the evaluations", evaluations, Mapping, hint='Pass {"first task": f, "second task": g}.')
         if not evaluations:
             raise InputError(expected="at least one evaluation", got="none", hint='Pass {"first task": f}.')
-        if criterion is None and losses is None:
+        if criterion is None and losses is None and (higher_is_better or not _are_data(evaluations)):
             return cls(_functions(evaluations), _direction(higher_is_better))
         if higher_is_better:
             raise InputError(
@@ -74,7 +73,8 @@ class Evaluations:
         """What is measured: numbers of other kinds are not compared, also of the same task."""
         losses = [function.loss for function in self.functions.values() if isinstance(function, MeanLoss)]
         if losses:
-            return f"mean loss by {_named(losses[0].criterion or losses[0].losses)}"
+            loss = losses[0].criterion or losses[0].losses
+            return f"mean loss by {'the model' if loss is None else _named(loss)}"
         return f"{'higher' if self.higher_is_better else 'lower'} is better"
 
     def first(self, count: int) -> Evaluations:
@@ -102,32 +102,6 @@ def evaluated_copy(model: nn.Module) -> nn.Module:
     return own_copy(inner_model(model)).eval()
 
 
-@contextlib.contextmanager
-def in_eval_mode(model: nn.Module) -> Generator[nn.Module]:
-    """The user's own model in eval mode; the modes of its parts and all random states are then as they were.
-
-    Every context draws the same random numbers, so that two measurements differ by the weights alone. The modes are
-    set and given back as flags: methods ``train`` of the model, which may do more, are not called.
-
-    Example:
-        >>> model = nn.Dropout()
-        >>> with in_eval_mode(model) as evaluated:
-        ...     evaluated.training
-        False
-        >>> model.training
-        True
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    with seeded(0):
-        try:
-            for module, _ in modes:
-                module.training = False
-            yield model
-        finally:
-            for module, training in modes:
-                module.training = training
-
-
 @dataclasses.dataclass(frozen=True)
 class MeanLoss:
     """The mean loss of a model on some data.
@@ -142,6 +116,11 @@ class MeanLoss:
         """The mean loss at the weights that the model has."""
         risk = self.loss.risk(model, _one_parameter(model))
         return float(risk(risk.w0))
+
+
+def _are_data(evaluations: Mapping[str, Any]) -> bool:
+    """Whether all entries are data, whose mean loss the model itself gives, and none is a function."""
+    return not any(callable(entry) for entry in evaluations.values())
 
 
 def _named(loss: Any) -> str:

@@ -153,11 +153,13 @@ class HoldsTasks:
         table and on the page. Neither the model nor the random state changes.
 
         Args:
-            evaluations: Data of each task, whose mean loss is taken, by its name, in the order of learning; without a
-                criterion or ``losses``, ``function(model)`` that gives a number. Earlier measurements are found again
-                by the name, so one name means one measure of one set of data in all reports. Losses by criteria of
-                other names and numbers of the other direction stay apart; an accuracy and an F1 need two names.
-            criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
+            evaluations: Data of each task, whose mean loss is taken, by its name, in the order of learning; or
+                ``function(model)`` that gives a number, without a criterion or ``losses``. Earlier measurements are
+                found again by the name, so one name means one measure of one set of data in all reports. Losses by
+                criteria of other names and numbers of the other direction stay apart; an accuracy and an F1 need two
+                names.
+            criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`; None with ``losses``, for
+                functions, or for the loss that the model itself computes, ``model(**batch).loss``.
             losses: ``losses(model, batch)`` in place of a criterion.
             loss_options: How the loss is evaluated, see :meth:`landscope.TaskMemory.consolidate`.
             higher_is_better: Whether a higher number is better. Functions need it: True for accuracies.

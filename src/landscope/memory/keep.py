@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from landscope._checks import check_choice, check_kind
+from landscope._checks import check_choice, check_kind, check_positive
 from landscope.errors import InputError
 from landscope.memory.methods import Method, resolve_method
 from landscope.memory.task_memory import TaskMemory
@@ -39,8 +39,8 @@ def keep(
 
     Args:
         model: The model, with the weights to keep.
-        criterion: Loss of what it knows, ``criterion(outputs, targets)``; for a causal language model
-            ``landscope.adapters.huggingface.language_model_losses``; None with ``losses``.
+        criterion: Loss of what it knows, ``criterion(outputs, targets)``; None with ``losses``. Leave out both for a
+            model that computes its loss itself, ``model(**batch).loss``, as those of transformers do.
         data: A thousand samples of what it knows, or more: ``(inputs, targets)``, or batches, such as a ``DataLoader``;
             a mapping is passed to the model by keywords, without its ``labels``.
         losses: ``losses(model, batch)`` in place of a criterion; it gives the loss of each sample,
@@ -98,6 +98,8 @@ def keep(
             f'method="{chosen.name}"), and train inside `with memory.training(optimizer):`.',
         )  # fmt: skip
     _check_options(model, options, budget=budget, at_end=at_end)
+    if budget is not None:
+        check_positive("budget", budget, hint="Pass the share by which the loss may rise, such as 0.05 for 5 %.")
     memory = TaskMemory(model, select, method=chosen, **options)
     if budget is not None:
         memory.budget(budget, samples=samples, at_end=at_end)

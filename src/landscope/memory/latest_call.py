@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from landscope.memory.evaluations import in_eval_mode
 from landscope.memory.model_answers import ModelAnswers
+from landscope.risk.eval_mode import in_eval_mode
 from landscope.risk.outputs import Outputs
 
 __all__ = ["LatestCall"]

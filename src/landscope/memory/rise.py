@@ -138,4 +138,5 @@ def losses_by_task(found: Any) -> dict[str, float]:
 
 def _percent(log_rise: float) -> str:
     """A rise of ln L as a share of L, in percent."""
-    return f"{100 * math.expm1(min(log_rise, 50.0)):+.3g} %"
+    share = 100 * math.expm1(min(log_rise, 50.0))
+    return f"{share:+,.0f} %" if 1e3 <= share < 1e6 else f"{share:+.3g} %"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -13,6 +13,7 @@ from landscope.notices import user_code_alone
 from landscope.parameters import ParameterSpace
 from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.empirical import EmpiricalRisk
+from landscope.risk.own_loss import own_criterion
 
 __all__ = ["TaskLoss"]
 
@@ -24,13 +25,14 @@ class TaskLoss:
     """A criterion, or a function of the model and a batch, with its data.
 
     Args:
-        criterion: ``criterion(outputs, targets)``; None with ``losses``.
+        criterion: ``criterion(outputs, targets)``; None with ``losses``, or for the loss that the model itself
+            computes.
         data: The data of the task.
         losses: ``losses(model, batch)``; None with ``criterion``.
         options: Further arguments of the risk.
 
     Raises:
-        InputError: If there is not one loss, no data, or an unknown option.
+        InputError: If there are two losses, no data, or an unknown option.
     """
 
     criterion: Callable[..., Any] | None
@@ -39,9 +41,9 @@ class TaskLoss:
     options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if (self.criterion is None) == (self.losses is None):
+        if self.criterion is not None and self.losses is not None:
             raise InputError(
-                expected="either a criterion or losses=", got="neither" if self.losses is None else "both",
+                expected="either a criterion or losses=", got="both",
                 hint="Pass criterion(outputs, targets), or losses=f with f(model, batch).",
             )  # fmt: skip
         if self.data is None:
@@ -65,5 +67,6 @@ class TaskLoss:
         if self.losses is not None:
             data = [self.data] if is_pair_of_tensors(self.data) else self.data
             return EmpiricalRisk.from_closure(model, self.losses, data, space=space, **options)
-        assert self.criterion is not None  # noqa: S101 - checked above
-        return EmpiricalRisk(model, self.criterion, self.data, space=space, **options)
+        data = list(self.data) if isinstance(self.data, Iterator) and self.criterion is None else self.data
+        criterion = own_criterion(model, data) if self.criterion is None else self.criterion
+        return EmpiricalRisk(model, criterion, data, space=space, **options)

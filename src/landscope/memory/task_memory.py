@@ -268,7 +268,8 @@ class TaskMemory(SavedMemory):
         """End the current task: from now on, the memory holds the weights where they are.
 
         Args:
-            criterion: Loss of the task, see :class:`landscope.EmpiricalRisk`; None with ``losses``.
+            criterion: Loss of the task, see :class:`landscope.EmpiricalRisk`; None with ``losses``, or for the loss
+                that the model itself computes from ``labels``.
             data: Training data of the task, or enough of them to estimate its loss.
             losses: ``losses(model, batch)`` in place of a criterion, see :meth:`landscope.EmpiricalRisk.from_closure`.
             loss_options: How the loss is evaluated: ``count`` and ``cache_bytes`` and, with ``losses``, ``seed`` and

@@ -103,8 +103,8 @@ def interpolation(
     Args:
         model: The model after the new task. It is left as it is.
         old: The weights before: a model, a state dict, or the path of a checkpoint.
-        evaluations: ``function(model)`` that gives a number, by its name; with a criterion or ``losses``, data
-            instead, whose mean loss is taken.
+        evaluations: ``function(model)`` that gives a number, by its name; or data, whose mean loss is taken by a
+            criterion, by ``losses``, or, without both, by the model itself, ``model(**batch).loss``.
         criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
         losses: ``losses(model, batch)`` in place of a criterion.
         loss_options: How the loss is evaluated, see :meth:`landscope.TaskMemory.consolidate`.

@@ -183,7 +183,8 @@ class ProximalSteps(WarnsIfUnused):
                 raise InputError(
                     expected="one ProximalSteps on these weights",
                     got="a second ProximalSteps",
-                    hint="Add the penalties with ls.penalties.PenaltySum.",
+                    hint="Add the penalties with ls.penalties.PenaltySum. Of two memories keep one: a memory holds "
+                    "several tasks, each by memory.consolidate(...).",
                 )
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
 from landscope.errors import InputError
-from landscope.risk.language_model import language_model_losses
+from landscope.risk.language_model import language_model_losses, token_losses
 from landscope.risk.output_curvature import curvature_slopes, curvature_times
 from landscope.risk.outputs import Outputs
 
@@ -287,6 +287,8 @@ def answers_of(criterion: Callable[..., Any]) -> Answers | None:
         return DistributionAnswers(criterion.distribution)
     if criterion is language_model_losses:
         return ClassAnswers(axis=-1, counted=_next_tokens)
+    if criterion is token_losses:
+        return ClassAnswers(axis=-1, counted=_without(-100))
     module = _module_of(criterion)
     averaged = getattr(module, "reduction", "mean") not in ("sum", "batchmean")
     if type(module) in (nn.CrossEntropyLoss, nn.NLLLoss) and module.weight is None:

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import inspect
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "check_no_bare_batch",
     "cut_blocks_by_label",
     "cut_blocks",
+    "first_pair",
     "call_arguments",
     "call_model",
     "can_join",
@@ -44,8 +45,8 @@ _INPUT_ELEMENTS = 2**21
 """Number of elements in the inputs of one evaluation of a whole model."""
 
 OTHER_BATCHES = (
-    "for other batches pass losses=f to ls.Study, or call EmpiricalRisk.from_closure(model, f, data); f(model, batch) "
-    "gives the losses."
+    "for other batches pass losses=f to ls.Study or ls.keep, or call EmpiricalRisk.from_closure(model, f, data); "
+    "f(model, batch) gives the losses."
 )
 """What to do with batches that are no pairs."""
 
@@ -67,6 +68,7 @@ _FEWEST_ROWS = 1000
 _CONTAINERS = (Mapping, list, tuple)
 _TARGETS = ("labels", "label", "targets", "target")
 _DATASET_BATCH = 256
+_FIRST_ROWS = 32
 
 
 def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | None = None) -> tuple[list[Block], int]:
@@ -121,6 +123,35 @@ def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | Non
         ]
     largest = max(_length(inputs) for inputs, _ in pairs)
     return ([_joined(pairs)] if can_join(pairs) else pairs), largest
+
+
+def first_pair(data: Any, device: torch.device) -> Block:
+    """Inputs and targets of the first batch of data that :func:`read_data` takes, but for iterators.
+
+    Raises:
+        InputError: If there is none, or the batch is not a pair of inputs and targets.
+    """
+    check_no_bare_batch(data)
+    if is_pair_of_tensors(data):
+        batch = tuple(part[:_FIRST_ROWS] for part in data)
+    elif isinstance(data, Dataset | Iterable) and not isinstance(data, Mapping | str | bytes):
+        batch = _first_of(_loader_of(data))
+    else:
+        raise InputError(
+            expected="the data as an iterable of batches, like a DataLoader", got=type(data).__name__,
+            hint="Pass a DataLoader, or a list of batches; one batch is [batch].",
+        )  # fmt: skip
+    inputs, targets = (_to(part, device) for part in _pair(batch))
+    return inputs, targets
+
+
+def _first_of(batches: Any) -> Any:
+    """The first batch; a loader draws random numbers for it, so random states are restored."""
+    with _kept_random_states(batches), explained("data that can be read", _READING_HINT):
+        first = next(iter(batches), None)
+    if first is None:
+        raise InputError(expected="at least one sample", got="no data", hint=f"Check the loader or the list. {_ONCE}")
+    return first
 
 
 def is_pair_of_tensors(data: Any) -> bool:
@@ -263,11 +294,18 @@ def read_batches(data: Iterable[Any]) -> list[Any]:
         )
     warn_of_random_samples(data)
     warn_of_draws(data)
+    with _kept_random_states(data), explained("data that can be read to their end", _READING_HINT):
+        return read_to_the_end(data)
+
+
+@contextlib.contextmanager
+def _kept_random_states(data: Any) -> Generator[None]:
+    """Restore the random states of the user afterwards, also that of the generator of a loader."""
     generator = getattr(data, "generator", None)
     state = generator.get_state() if isinstance(generator, torch.Generator) else None
     try:
-        with kept_random_state(), explained("data that can be read to their end", _READING_HINT):
-            return read_to_the_end(data)
+        with kept_random_state():
+            yield
     finally:
         if isinstance(generator, torch.Generator) and state is not None:
             generator.set_state(state)

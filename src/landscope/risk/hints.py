@@ -18,8 +18,8 @@ __all__ = ["check_takes_two", "criterion_hint", "described", "inputs_hint"]
 _FEW_PARTS = 8
 
 FUNCTION_OF_BATCH = (
-    "A function f(model, batch) is no criterion: pass it as losses=f to ls.Study or memory.consolidate, or call "
-    "EmpiricalRisk.from_closure(model, f, data)."
+    "A function f(model, batch) is no criterion: pass it as losses=f to ls.Study, ls.keep or memory.consolidate, or "
+    "call EmpiricalRisk.from_closure(model, f, data); leave both out for model(**batch).loss."
 )
 """What to do with a function of the model and a batch."""
 
@@ -70,6 +70,11 @@ def inputs_hint(model: nn.Module, inputs: Any) -> str:
         parts.append(
             "The last item of a batch is the targets, and all others are inputs: leave out what is neither, such as an "
             "index, by [(x, y) for x, y, _ in loader]."
+        )
+    if isinstance(inputs, Mapping) and not any(isinstance(part, Tensor) and part.ndim > 1 for part in inputs.values()):
+        parts.append(
+            "A batch has one more axis than a sample: pass torch.utils.data.DataLoader(samples, batch_size=16), with "
+            "the collate_fn of the training."
         )
     if isinstance(inputs, Mapping) and (signature := signature_of(model)) is not None:
         wanted = ", ".join(signature.parameters)

@@ -1,4 +1,4 @@
-"""The loss of a causal language model for each sequence."""
+"""The losses of language models for each sequence."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from landscope.errors import InputError
 
-__all__ = ["language_model_losses"]
+__all__ = ["language_model_losses", "predicts_next_token", "token_losses"]
 
 _IGNORED = -100
+_NOT_SHIFTED = ("MaskedLM", "Seq2SeqLM", "TokenClassifier")
+"""Parts of the names of outputs of transformers whose position i predicts label i."""
 
 
 def language_model_losses(outputs: Any, labels: Int[Tensor, "b t"]) -> tuple[Float[Tensor, " b"], Int[Tensor, " b"]]:
@@ -31,7 +33,8 @@ def language_model_losses(outputs: Any, labels: Int[Tensor, "b t"]) -> tuple[Flo
         Losses ``[b]``, summed over tokens (in float32 for logits of half precision), and the counts ``[b]``.
 
     Raises:
-        InputError: If there are no logits, or their shape does not match the labels.
+        InputError: If there are no logits, their shape does not match the labels, or the model predicts the token at
+            each position and not the next one, as a masked language model does.
 
     Example:
         Two tokens count, and all three tokens are equally likely.
@@ -41,16 +44,60 @@ def language_model_losses(outputs: Any, labels: Int[Tensor, "b t"]) -> tuple[Flo
         >>> losses.exp().round().tolist(), counts.tolist()
         ([9.0], [2])
     """
+    if not predicts_next_token(outputs):
+        raise InputError(
+            expected="outputs of a causal language model, whose position i predicts token i + 1",
+            got=f"{type(outputs).__name__}, whose position i predicts label i",
+            hint="Leave out both criterion and losses: ls.keep(model, data=batches) takes the loss that the model "
+            "itself computes. In other places compute the loss without a shift.",
+        )
+    logits = _logits(outputs, labels)
+    return _summed(logits[:, :-1], labels[:, 1:])
+
+
+def token_losses(outputs: Any, labels: Int[Tensor, "b t"]) -> tuple[Float[Tensor, " b"], Int[Tensor, " b"]]:
+    r"""The loss of each sequence where position i predicts label i, and its number of counted labels.
+
+    .. math:: l_k = -\sum_{i \le t,\; z_{k,i} \ne -100} \log p(z_{k,i} \mid x_k)
+
+    It is that of masked language models, of models with an encoder and a decoder, and of classifiers of tokens.
+
+    Args:
+        outputs: Output of the model, or its logits ``[b, t, C]``.
+        labels: Labels ``[b, t]``; -100 for ignored ones.
+
+    Returns:
+        Losses ``[b]``, summed over labels (in float32 for logits of half precision), and the counts ``[b]``.
+
+    Raises:
+        InputError: If there are no logits, or their shape does not match the labels.
+
+    Example:
+        >>> import torch
+        >>> losses, counts = token_losses(torch.zeros(1, 4, 3), torch.tensor([[0, 1, -100, 2]]))
+        >>> losses.exp().round().tolist(), counts.tolist()
+        ([27.0], [3])
+    """
+    return _summed(_logits(outputs, labels), labels)
+
+
+def predicts_next_token(outputs: Any) -> bool:
+    """False where the class of the outputs says that position i predicts label i."""
+    return not any(part in type(outputs).__name__ for part in _NOT_SHIFTED)
+
+
+def _logits(outputs: Any, labels: Tensor) -> Tensor:
     logits = outputs if isinstance(outputs, Tensor) else getattr(outputs, "logits", None)
     if logits is None or logits.ndim != 3 or logits.shape[:2] != labels.shape:
         raise InputError(
             expected="logits [b, t, C] with labels [b, t]",
             got=f"{'no logits' if logits is None else list(logits.shape)} with labels {list(labels.shape)}",
-            hint="Use a causal language model, and labels of the same shape as its input tokens.",
+            hint="Use a language model, and labels of the same shape as the tokens that it predicts.",
         )
-    logits = logits.float() if logits.dtype.itemsize < torch.float32.itemsize else logits
-    targets = labels[:, 1:]
-    losses = F.cross_entropy(
-        logits[:, :-1].flatten(0, 1), targets.flatten().long(), ignore_index=_IGNORED, reduction="none"
-    )
+    return logits.float() if logits.dtype.itemsize < torch.float32.itemsize else logits
+
+
+def _summed(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The cross-entropy of each sequence over its counted targets, and their number."""
+    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), ignore_index=_IGNORED, reduction="none")
     return losses.view(targets.shape).sum(dim=1), (targets != _IGNORED).sum(dim=1)

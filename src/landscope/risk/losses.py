@@ -204,8 +204,9 @@ def _of_logits(sample_losses: SampleLosses) -> SampleLosses:
             raise InputError(
                 expected=f"logits [b, C, t] with classes on axis 1, for targets [b, t] = {list(targets.shape)}",
                 got=f"logits of shape {list(logits.shape)}",
-                hint="Pass a custom criterion that transposes the logits. For a causal model use "
-                "landscope.adapters.huggingface.language_model_losses, which also shifts the targets.",
+                hint="For the loss that a model of transformers computes itself leave out both criterion and losses, "
+                "as in ls.keep(model, data=batches). Otherwise pass a criterion that transposes the logits, or, for a "
+                "causal model, landscope.adapters.huggingface.language_model_losses, which also shifts the targets.",
             )
         return sample_losses(logits, targets)
 
@@ -262,7 +263,13 @@ class Unreduced:
             raise InputError(
                 expected="criterion(outputs, targets) to return a tensor",
                 got=type(losses).__name__,
-                hint="Return the loss of each sample, their mean, or (losses, weight).",
+                hint="Return the loss of each sample, their mean, or (losses, weight), without .item()."
+                + (
+                    " The model gets no labels here, so its outputs have no loss: leave out both criterion and losses "
+                    "for the loss that it computes itself."
+                    if losses is None
+                    else ""
+                ),
             )
         check_real(losses)
         if losses.ndim == 0:

@@ -150,9 +150,9 @@ class OutputSource(abc.ABC):
             raise InputError(
                 expected="a loss that is computed from what the model returns for each sample",
                 got="a loss computed inside the model" if used else "a loss that uses no tensor of the outputs",
-                hint="Compute the loss of each sample from the logits, with a criterion or in the function of "
-                "from_closure or losses=, which must call the model that it is given. For a causal language model, "
-                "pass language_model_losses of landscope.adapters.huggingface as the criterion.",
+                hint="For model(**batch).loss leave out both criterion and losses, as in ls.keep(model, data=batches). "
+                "Otherwise compute the loss of each sample from the logits, with a criterion or in the function of "
+                "from_closure or losses=, which must call the model that it is given.",
             )
         return used
 

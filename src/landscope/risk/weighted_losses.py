@@ -73,9 +73,10 @@ def read_losses(returned: Any) -> WeightedLosses:
     raise InputError(
         expected="a function that returns the loss of each sample, or (sum, count) with the sum as a tensor",
         got=_described(returned),
-        hint="Return reduction='none' losses, or (losses.sum(), len(losses)), without .item(). For one mean, such as "
-        "the loss that a model of transformers returns, pass count=f, with f(batch) giving the number of its samples "
-        "or tokens (ls.Study, ls.keep, consolidate: loss_options={'count': f}).",
+        hint="Return reduction='none' losses, or (losses.sum(), len(losses)), without .item(). Where it is the loss "
+        "that the model itself computes, model(**batch).loss, leave out both criterion and losses (ls.Study, ls.keep, "
+        "consolidate). For another mean pass count=f, with f(batch) giving the number of its samples or tokens "
+        "(loss_options={'count': f}).",
     )
 
 

@@ -47,7 +47,8 @@ class Study(StudyResults):
     Args:
         path: The folder.
         model: The model; it is copied when it is measured and never changed.
-        criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
+        criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`; None with ``losses``, or for
+            the loss that the model itself computes, ``model(**batch).loss``.
         data: The training data: ``(inputs, targets)``, a Dataset, or a DataLoader.
         losses: ``losses(model, batch)`` in place of a criterion: per-sample losses, or ``(sum, count)``.
         loss_options: ``count``, ``seed`` and ``mode`` of :meth:`landscope.EmpiricalRisk.from_closure`, as a mapping.

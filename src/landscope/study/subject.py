@@ -22,6 +22,7 @@ from landscope.risk.checks import UnusedWeightsError
 from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.drawing_loaders import warn_of_draws, with_dropped_samples
 from landscope.risk.own_copy import OwnCopies
+from landscope.risk.own_loss import own_criterion
 from landscope.risk.reading import read_to_the_end
 from landscope.seeded import seeded
 from landscope.study.checkpoints import fresh_copy
@@ -45,7 +46,8 @@ class Subject:
 
     Args:
         model: The model; it is never changed.
-        criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`; None with ``losses``.
+        criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`; None with ``losses``, or for
+            the loss that the model itself computes from ``labels``.
         losses: ``losses(model, batch)`` gives per-sample losses or ``(sum, count)``; None with ``criterion``.
         data: The training data that the landscape is measured on.
         evaluate: Gives errors and losses of a model; None where they are not wanted.
@@ -66,6 +68,8 @@ class Subject:
         check_subject(self)
         if isinstance(self.data, Iterator):  # it could be read only once
             self.data = read_to_the_end(self.data)
+        if self.criterion is None and self.losses is None:
+            self.criterion = own_criterion(self.model, self.data)
 
     @property
     def data_identity(self) -> DataIdentity:

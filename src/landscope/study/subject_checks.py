@@ -38,11 +38,18 @@ def check_subject(subject: Subject) -> None:
             got=f"{type(subject.model).__name__}, which has none",
             hint='ls.Study("folder", model, criterion, data)',
         )
-    if (subject.criterion is None) == (subject.losses is None):
+    if subject.criterion is not None and subject.losses is not None:
         raise InputError(
             expected="either a criterion or losses=",
-            got="both" if subject.criterion is not None else "neither",
+            got="both",
             hint="Pass criterion(outputs, targets), or losses=f with f(model, batch).",
+        )
+    if subject.criterion is None and subject.losses is None and subject.data is None:
+        raise InputError(
+            expected="either a criterion or losses=, and data",
+            got="neither",
+            hint="Pass criterion(outputs, targets), or losses=f with f(model, batch); a model that computes its loss "
+            "itself needs data alone.",
         )
     if subject.data is None:
         raise InputError(
@@ -72,7 +79,7 @@ def check_subject(subject: Subject) -> None:
             got=f"{len(subject.data[0])} inputs and {len(subject.data[1])} targets",
             hint="Pass (inputs, targets) with one target for each input.",
         )
-    _check_options(subject.loss_options, _CLOSURE_OPTIONS if subject.criterion is None else _CRITERION_OPTIONS)
+    _check_options(subject.loss_options, _CRITERION_OPTIONS if subject.losses is None else _CLOSURE_OPTIONS)
     check_no_bare_batch(subject.data)
 
 
