@@ -11,6 +11,8 @@ from landscope.noise.temperature import ActiveTemperature
 from landscope.noise.temperature_over_training import TemperatureOverTraining
 from verdicts import verdicts
 
+SCATTERED = torch.full((20,), -2.0).double().index_fill(0, torch.tensor([10]), -2.5)
+
 
 def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, checkpoints=6, curvature=None):
     width = torch.logspace(0, 1, 20, dtype=torch.float64)
@@ -41,6 +43,8 @@ def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, ch
         ("temperature_by_flatness", {}, "reproduced"),
         ("temperature_by_flatness", {"slope": 2.0}, "not reproduced"),
         ("temperature_by_flatness", {"curvature": lambda width: width**-2}, "contested"),
+        # One temperature is out of order, so that the null falls more than the run.
+        ("temperature_by_flatness", {"slope": SCATTERED, "curvature": lambda width: width**-2}, "contested"),
         ("temperature_by_flatness", {"curvature": lambda width: math.nan * width}, "undecided"),
         ("cooling", {}, "reproduced"),
         ("cooling", {"correlation": 0.2}, "not reproduced"),

@@ -21,8 +21,9 @@ _FEWEST, _CLEAR = 4, -0.5
 def proportional_fall(curvature: Float[Tensor, " k"], width: Float[Tensor, " k"]) -> Control:
     """The rank correlation with flatness of a temperature that goes as the curvature.
 
-    Where that falls clearly by itself (below -0.5), every stronger fall is no more than it: rank correlations near -1
-    differ by the scatter of the values alone.
+    A fall is claimed, so that a null that falls more explains the value as well. Where it falls clearly by itself
+    (below -0.5), a stronger fall is no more than it either: rank correlations near -1 differ by the scatter of the
+    values alone.
 
     Args:
         curvature: Curvature along each mode; NaN where it is not known.
@@ -32,7 +33,7 @@ def proportional_fall(curvature: Float[Tensor, " k"], width: Float[Tensor, " k"]
     if int(used.sum()) < _FEWEST:
         return Control(_NAME, (math.nan, math.nan), "differ")
     value = rank_correlation(curvature[used], width[used])
-    return Control(_NAME, (-1.0 if value <= _CLEAR else value, value), "differ", f"gives {value:.3g}")
+    return Control(_NAME, (-1.0 if value <= _CLEAR else value, 1.0), "differ", f"gives {value:.3g}")
 
 
 def proportional_exponent(curvature: Float[Tensor, " k"], width: Float[Tensor, " k"]) -> Control:
