@@ -303,7 +303,8 @@ VALID = {
         surrogates.crossover_curvature, {"learning_rate": 0.1, "batches_per_epoch": 10, "momentum": 0.5},
     ),
     "surrogates.epoch_noise_share": (
-        surrogates.epoch_noise_share, {"window": WINDOW, "curvature": EIGEN.part(slice(1)), "steps_per_epoch": 10},
+        surrogates.epoch_noise_share,
+        {"window": WINDOW, "curvature": EIGEN.part(slice(1)), "steps_per_epoch": 10},
     ),
     "surrogates.epoch_noise_time": (
         surrogates.epoch_noise_time, {"curvature": CURVATURE, "learning_rate": 0.1, "batches_per_epoch": 10},

@@ -33,7 +33,9 @@ def proportional_fall(curvature: Float[Tensor, " k"], width: Float[Tensor, " k"]
     if int(used.sum()) < _FEWEST:
         return Control(_NAME, (math.nan, math.nan), "differ")
     value = rank_correlation(curvature[used], width[used])
-    return Control(_NAME, (-1.0 if value <= _CLEAR else value, 1.0), "differ", f"gives {value:.3g}")
+    if value <= _CLEAR:
+        return Control(_NAME, (-1.0, 1.0), "differ", f"falls clearly by itself (below {_CLEAR})")
+    return Control(_NAME, (value, 1.0), "differ", f"gives {value:.3g}")
 
 
 def proportional_exponent(curvature: Float[Tensor, " k"], width: Float[Tensor, " k"]) -> Control:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -9,7 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_kind, check_number, check_positive, check_seed, generator_of
+from landscope._checks import (
+    check_count,
+    check_kind,
+    check_number,
+    check_positive,
+    check_seed,
+    generator_of,
+)
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.noise.step_rule import StepRule
@@ -71,20 +79,25 @@ def rest_curvature(
     return sum(float(row @ product(row.to(window.row(0))).to(row)) for row in outside) / power
 
 
-def epoch_noise_share(window: Trajectory, curvature: Directions, steps_per_epoch: int) -> float:
+def epoch_noise_share(
+    window: Trajectory, curvature: Directions, steps_per_epoch: int, *, rule: StepRule | None = None
+) -> float:
     r"""How much of the noise is left over an epoch: whether minibatches were drawn without replacement.
 
     .. math:: \frac{\tfrac12 \langle |R_{e+1} - R_e|^2 \rangle_e}{\langle \sum_{t \in e} |r_t|^2 \rangle_e},
-              \qquad R_e = \sum_{t \in e} r_t
+              \qquad R_e = \sum_{t \in e} r_t, \qquad r_t = \Delta w_t - \beta^m \Delta w_{t-m}
 
-    over whole epochs e, with r_t the increments outside the given sharp directions, where nothing relaxes within an
-    epoch. It is 1 for independent minibatches, and near 0 for reshuffled epochs, whose noise sums to zero. A steady
-    drift is the same in neighbouring epochs, and cancels.
+    over whole epochs e, with the increments of rows m steps apart, outside the given sharp directions, where nothing
+    relaxes within an epoch. r_t is the step without what momentum carries over from the last row, which would blur
+    one epoch with the next; Nesterov's step is solved for its gradient,
+    :math:`g_t = (r_t + \beta g_{t-1})/(1 + \beta)`. The share is 1 for independent minibatches, and near 0 for
+    reshuffled epochs, whose noise sums to zero. A steady drift is the same in neighbouring epochs, and cancels.
 
     Args:
         window: The window, with rows at even distances.
         curvature: The sharp directions.
         steps_per_epoch: Minibatches in an epoch.
+        rule: Step of the optimiser; plain SGD by default.
 
     Returns:
         The share; NaN where the window holds fewer than two whole epochs, no rows stand at the ends of epochs, or
@@ -107,6 +120,8 @@ def epoch_noise_share(window: Trajectory, curvature: Directions, steps_per_epoch
     spacing = second - first
     rows = steps_per_epoch // spacing if steps_per_epoch % spacing == first % spacing == 0 else 0
     outside = _outside(increments, curvature.directions)
+    if rule is not None and rule.momentum:
+        outside, epoch = _without_momentum(outside, rule, spacing), epoch[1:]
     parts = outside.split(torch.unique_consecutive(epoch, return_counts=True)[1].tolist())
     whole = [part for part in parts if len(part) == rows > 1]
     power = sum(float(part.square().sum()) for part in whole)
@@ -114,6 +129,16 @@ def epoch_noise_share(window: Trajectory, curvature: Directions, steps_per_epoch
         return math.nan
     changes = torch.stack([part.sum(dim=0) for part in whole]).diff(dim=0)
     return float(changes.square().sum()) / (2 * len(changes)) / (power / len(whole))
+
+
+def _without_momentum(increments: Tensor, rule: StepRule, spacing: int) -> Tensor:
+    """What is new in each increment but the first."""
+    new = increments[1:] - rule.momentum**spacing * increments[:-1]
+    if rule.nesterov and spacing == 1:
+        new[0] /= 1 + rule.momentum
+        for earlier, here in itertools.pairwise(new):
+            here.add_(earlier, alpha=rule.momentum).div_(1 + rule.momentum)
+    return new
 
 
 def finite_window_process(

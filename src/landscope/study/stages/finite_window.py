@@ -19,7 +19,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.curvature_matrix import curvature_matrix
 from landscope.study.parts import Part
-from landscope.study.relaxation import Relaxation, is_adaptive, relaxation_of
+from landscope.study.relaxation import Relaxation, is_adaptive, relaxation_of, step_rule_of
 from landscope.surrogates.finite_window import epoch_noise_share, finite_window_process, rest_curvature
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
@@ -118,7 +118,7 @@ def reshuffled_epochs(window: Trajectory, curvature: Directions, analysis: Analy
     count = analysis.steps_per_epoch
     if count is None or count < 2:
         return None
-    share = epoch_noise_share(window, curvature, count)
+    share = epoch_noise_share(window, curvature, count, rule=step_rule_of(analysis.facts))
     return count if share < _RESHUFFLED_BELOW else None
 
 
