@@ -198,3 +198,14 @@ def test_momentum_does_not_blur_one_epoch_with_the_next(reshuffled, nesterov):
     else:
         # 58 independent halves of squared differences in 29 directions: 3 %, times four.
         assert share == pytest.approx(1.0, rel=0.12)
+
+
+def test_a_few_epochs_of_large_steps_do_not_decide():
+    """A quarter of the window, in which the training is not at rest, has a thousand times the noise power."""
+    epochs, steps, dim = 40, 20, 30
+    noise = torch.randn(epochs, steps, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise[10:] -= noise[10:].mean(dim=1, keepdim=True)
+    noise[:10] *= 30
+    path = torch.cat([torch.zeros(1, dim).double(), noise.flatten(0, 1)]).cumsum(0)
+    rows, along = ls.Trajectory.of(path, steps=torch.arange(len(path))), Directions.of(torch.eye(dim)[:1].double())
+    assert ls.surrogates.epoch_noise_share(rows, along, steps) < 1e-9
