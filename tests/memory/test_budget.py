@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import math
+import warnings
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 import landscope as ls
 from blobs import CRITERION, accuracy, learn, network, sgd, task
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeWarning
 from landscope.memory import Budget
 
 
@@ -333,3 +334,69 @@ def test_a_finished_task_begins_without_a_rise():
     assert memory.rise.measured != 0
     memory.consolidate(CRITERION, task(1))
     assert (memory.rise.measured, memory.rise.predicted) == (0, 0)
+
+
+def kept_and_begun(data, **options):
+    """A pretrained model in the middle of a task under a measured budget: weights before and now, and the state."""
+    model = network()
+    learn(model, sgd(model), task(0), 100, torch.Generator().manual_seed(1))
+    before = copy.deepcopy(model.state_dict())
+    memory = ls.keep(model, CRITERION, data, budget=0.2, samples=20, strength=1.0, **options)
+    go_on(memory, sgd(model), 40)
+    return before, copy.deepcopy(model.state_dict()), memory
+
+
+def resumed(before, now, state, data, **options):
+    """In a new process: a memory at the weights before, or those now where none are given, and then the state."""
+    model = network(seed=1)
+    model.load_state_dict(before)
+    memory = ls.keep(model, CRITERION, data, budget=0.2, samples=20, strength=1.0, **options)
+    model.load_state_dict(now)
+    memory.load_state_dict(state)
+    return memory
+
+
+@pytest.mark.parametrize("options", [{}, {"select": "0.*"}])
+def test_a_memory_made_at_the_weights_that_it_keeps_goes_on_with_the_same_bits(options):
+    before, now, memory = kept_and_begun(task(0), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = resumed(before, now, copy.deepcopy(memory.state_dict()), task(0), **options)
+    ends = []
+    for one in (memory, again):
+        go_on(one, sgd(one.model), 40)
+        ends.append((one.rise, torch.cat([p.detach().flatten() for p in one.model.parameters()])))
+    assert ends[0][0] == ends[1][0]
+    assert torch.equal(ends[0][1], ends[1][1])
+
+
+@pytest.mark.parametrize("what", ["weights that are not held", "samples"])
+def test_a_budget_that_measures_something_else_after_a_restart_says_so_and_counts_from_there(what):
+    options = {"select": "0.*"} if what != "samples" else {}
+    before, now, memory = kept_and_begun(task(0), **options)
+    other = tuple(part.flip(0) for part in task(0)) if what == "samples" else task(0)
+    with pytest.warns(LandscopeWarning, match="make the memory at the weights that it keeps"):
+        again = resumed(before if what == "samples" else now, now, memory.state_dict(), other, **options)
+    assert again.rise.measured == 0.0
+    go_on(again, sgd(again.model), 40)
+    assert again.rise.measured <= again.rise.allowed
+
+
+@pytest.mark.parametrize("has_budget", [False, True])
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_a_budget_that_comes_in_the_middle_of_a_task_counts_from_the_end_of_the_last_one(has_budget, is_loaded):
+    memory, optimizer = learnt(strength=0.1)
+    at_end = float(loss_of_first(memory.model))
+    if has_budget:
+        memory.budget(10.0)
+    go_on(memory, optimizer, 40)
+    if is_loaded:
+        state, memory = memory.state_dict(), ls.TaskMemory(memory.model, strength=0.1)
+        memory.load_state_dict(state)
+    weights = memory.space.flatten(memory.model)
+    assert float(loss_of_first(memory.model)) > 2 * at_end
+    memory.budget(0.2, absolute=0.0, samples=loss_of_first)
+    assert torch.equal(memory.space.flatten(memory.model), weights)
+    go_on(memory, optimizer, 20)
+    assert memory.rise.measured <= memory.rise.allowed == pytest.approx(math.log(1.2))
+    assert float(loss_of_first(memory.model)) / at_end <= 1.2 + 1e-4

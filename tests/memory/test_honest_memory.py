@@ -1,5 +1,6 @@
 """A memory says what it holds, refuses to hold it twice, and names a model that was not loaded."""
 
+import copy
 import warnings
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeWarning
 from landscope.memory.loaded_weights import _apart
 from own_model import MSE
 
@@ -171,8 +172,6 @@ def test_a_training_that_goes_on_in_the_middle_of_a_task_is_no_surprise():
         again = network(seed=1)
         again.load_state_dict(weights)
         ls.TaskMemory(again.to(dtype), method="l2", strength=1e-6).load_state_dict(state)
-    began = network()  # a task that begins again where the last one ended
-    ls.TaskMemory(began, method="l2", strength=1e-6).load_state_dict(state)
     ls.TaskMemory(network(seed=1), method="l2", strength=1e-6).load_state_dict(
         ls.TaskMemory(network(), method="l2", strength=1e-6).state_dict()
     )  # no task pulls
@@ -233,3 +232,32 @@ def test_print_says_whether_each_loss_or_their_mean_is_held():
         memory.budget(0.2, samples=measure)
         memory.consolidate(MSE, XY)
         assert f"{said} may rise by 20 %" in repr(memory)
+
+
+@pytest.mark.parametrize("share", [1.0, 1e-3])
+def test_weights_before_a_task_are_not_taken_for_those_in_its_middle(share):
+    """Also where a fine-tuning moves the weights by less than bfloat16 rounds them."""
+    model, before = network(), network()
+    memory, optimizer = ls.TaskMemory(model, method="l2", strength=1e-6), sgd(model)
+    memory.consolidate(CRITERION, task(0))
+    with memory.training(optimizer):
+        learn(model, optimizer, task(1), 30, torch.Generator())
+    for old, parameter in zip(before.parameters(), model.parameters(), strict=True):
+        parameter.data.lerp_(old.data, 1 - share)
+    state = memory.state_dict()
+    with pytest.warns(LandscopeWarning, match=r"the weights that the memory holds, and not .* differ by \d.* load"):
+        ls.TaskMemory(before, method="l2", strength=1e-6).load_state_dict(state)
+    before[0].weight.data.mul_(1.0 + 1e-4)
+    with pytest.warns(UserWarning, match="the model has other weights than when this state was saved: they differ by"):
+        ls.TaskMemory(before, method="l2", strength=1e-6).load_state_dict(state)
+
+
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_that_went_through_another_precision_are_the_same(kind):
+    model, again = network(), network(seed=1)
+    memory = ls.TaskMemory(model, method="l2", strength=1.0)
+    memory.consolidate(CRITERION, task(0))
+    again.load_state_dict({name: value.to(kind) for name, value in model.state_dict().items()})
+    for one in (again, copy.deepcopy(again).to(kind)):
+        ls.TaskMemory(one, method="l2", strength=1.0).load_state_dict(memory.state_dict())

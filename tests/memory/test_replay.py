@@ -264,7 +264,7 @@ def test_a_budget_measures_on_samples_that_are_not_learnt_again():
         step(model, optimizer, 20)
     expected = math.log(CE(model(held_out.inputs), held_out.labels).item() / start)
     assert memory.rise.measured == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    other = ls.TaskMemory(net(), replay=Replay(8, Samples(20)))
+    other = ls.TaskMemory(copy.deepcopy(model), replay=Replay(8, Samples(20)))
     other.load_state_dict(memory.state_dict())  # without a warning: the state has the samples
     optimizer = sgd(other.model)
     with other.training(optimizer):

@@ -1,6 +1,7 @@
 """Warnings of a task memory that would silently protect less or more than intended."""
 
 import contextlib
+import copy
 import warnings
 
 import pytest
@@ -135,3 +136,61 @@ def test_two_memories_of_the_same_weights_are_told_to_be_one():
         warnings.simplefilter("ignore")
         with first.training(optimizer), pytest.raises(InputError, match="a memory holds several tasks"):
             second.training(optimizer).__enter__()
+
+
+def kept(**options):
+    model = network()
+    learn(model, sgd(model), task(0), 30, torch.Generator())
+    return ls.keep(model, CRITERION, task(0), **options)
+
+
+def told(memory, tmp_path):
+    """How often a report and a consolidation say that the memory was forgotten."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            memory.report({"old": task(0), "new": task(1)}, CRITERION, path=tmp_path / "report.html", points=2)
+        memory.consolidate(CRITERION, task(1), name="new")
+    return sum("no step was taken inside `with memory.training" in str(one.message) for one in caught)
+
+
+@pytest.mark.parametrize("options", [{}, {"method": None, "replay": 8}])
+def test_a_training_without_the_memory_is_told_once(tmp_path, options):
+    memory = kept(**options)
+    learn(memory.model, torch.optim.Adam(memory.model.parameters(), lr=1e-3), task(1), 30, torch.Generator())
+    assert told(memory, tmp_path) == 1
+
+
+def test_a_training_without_the_memory_after_a_restart_is_told(tmp_path):
+    memory = kept()
+    again = ls.TaskMemory(network(seed=1))
+    again.model.load_state_dict(memory.model.state_dict())
+    again.load_state_dict(memory.state_dict())
+    learn(again.model, sgd(again.model), task(1), 30, torch.Generator())
+    assert told(again, tmp_path) == 1
+
+
+@pytest.mark.parametrize("what", ["held", "loaded", "merged", "tried", "replaced", "by the loss", "strength 0"])
+def test_weights_that_are_changed_on_purpose_are_no_training_without_the_memory(tmp_path, what):
+    memory = kept(**({"implicit": False} if what == "by the loss" else {}))
+    model, before = memory.model, copy.deepcopy(memory.model.state_dict())
+    other = copy.deepcopy(model)
+    learn(other, sgd(other), task(1), 30, torch.Generator())
+    if what == "strength 0":
+        memory.strength = 0.0
+    if what == "held":
+        optimizer = sgd(model)
+        with memory.training(optimizer):
+            learn(model, optimizer, task(1), 30, torch.Generator())
+    elif what == "loaded":
+        model.load_state_dict(other.state_dict())
+    elif what == "merged":
+        model.load_state_dict(other.state_dict())
+        model.load_state_dict(ls.memory.interpolated(model, before, 0.5))
+    elif what == "replaced":
+        model.load_state_dict(copy.deepcopy(other).state_dict(), assign=True)
+    else:
+        learn(model, sgd(model), task(1), 30, torch.Generator())
+        if what == "tried":
+            model.load_state_dict(before)
+    assert told(memory, tmp_path) == 0

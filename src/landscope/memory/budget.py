@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_count, check_kind, check_positive, check_strength
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeWarning
 from landscope.memory.output_change import OutputChange
 from landscope.memory.processes import means_over_processes
 from landscope.memory.rise import Rise, RiseOfTasks, allowed_rise, losses_by_task
+from landscope.penalties.warnings import warn
 from landscope.risk.eval_mode import in_eval_mode
 from landscope.risk.running_statistics import copied_statistics, lerped_statistics, set_statistics, with_statistics
 
@@ -25,6 +26,8 @@ _RATE = 0.1
 _LEAST, _MOST = 1e-3, 1e6
 """Factors between which the strength is adapted."""
 _LARGEST_CORRECTION = 1e4
+_SAME = 1e-3
+"""Losses that differ by this share are the same in another precision."""
 _HALVINGS = 6
 """Halvings of the way back to the end of a task."""
 
@@ -127,6 +130,32 @@ class Budget:
         self.predicted, self._statistics1 = 0.0, copied_statistics(model)
         self._before = {} if self.measure is None else self._losses_of(model)
         self._found = self._compared(self._before, self._before) if self._before else None
+
+    @property
+    def end(self) -> tuple[Tensor, dict[str, Tensor]] | None:
+        """Weights and running statistics at the end of the last task; None before the first one ended."""
+        return None if self._w1 is None else (self._w1, self._statistics1)
+
+    def compare_at_end(self, model: nn.Module) -> None:
+        """Measure again where the last task ended, and count from there where a stored budget has other numbers.
+
+        Args:
+            model: The model as it was at the end of the last task.
+        """
+        found = self._losses_of(model)
+        if found.keys() != self._before.keys():  # nothing to compare with
+            return
+        now, then = (", ".join(f"{loss:.3g}" for loss in losses.values()) for losses in (found, self._before))
+        if all(math.isclose(found[task], loss, rel_tol=_SAME, abs_tol=_SAME) for task, loss in self._before.items()):
+            return
+        warn(
+            f"at the end of the last task, the budget measured the loss {then} before the state was saved and measures "
+            f"{now} now, so it measures other samples, or weights that are not held have other values; the rise is "
+            "counted from the new number. To go on from the old one, make the memory at the weights that it keeps and "
+            "with the same data in the same order, and load weights and state after that",
+            LandscopeWarning,
+        )
+        self._before, self._found = found, self._compared(found, found)
 
     @property
     def holds_statistics(self) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from landscope._checks import check_count, check_strength
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeWarning
 from landscope.memory.budget import Budget
 from landscope.memory.changed_model import ChangedModel, changed_names
+from landscope.memory.end_of_task import at_weights
 from landscope.memory.fingerprint import Fingerprint
 from landscope.memory.methods import Method
 from landscope.memory.output_change import OutputChange
@@ -22,11 +23,14 @@ from landscope.memory.rise import Rise
 from landscope.memory.state import MemoryState
 from landscope.memory.task_history import TaskHistory
 from landscope.memory.task_names import new_name
-from landscope.parameters import ParameterSpace
+from landscope.memory.unheld_steps import ChangesInPlace
+from landscope.parameters import ParameterSpace, named_tensors
+from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.compression.scaled import scaled_penalty
 from landscope.penalties.warnings import warn
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
+from landscope.risk.running_statistics import copied_statistics
 
 __all__ = ["HeldTasks"]
 
@@ -69,6 +73,8 @@ class HeldTasks:
         self._samples: list[EmpiricalRisk] = []
         self.is_trained = False
         """Whether a training began since the last task ended."""
+        self._changes = ChangesInPlace()
+        self._said_unheld = False
         self.fingerprint = Fingerprint()
         """What the model was when its tasks were kept."""
 
@@ -104,7 +110,6 @@ class HeldTasks:
         """Add the penalty of a task that ended at the weights of its risk, and what is replayed with it."""
         self.penalty = self._method.added(self.penalty, latest, self._rank, risk.w0)
         self.names, self.losses, self.replayed = [*self.names, name], [*self.losses, loss], replayed
-        self.is_trained = False
         self.fingerprint = Fingerprint.of(model, self._space, risk.w0)
         if self._n_samples and not self._measures_on_replayed:
             self._samples.append(risk.random_subset(self._n_samples, seed=self.n_tasks))
@@ -113,6 +118,28 @@ class HeldTasks:
         self._start_budget(model)
         self.history.end_task(model, self.n_stored)
         return self.penalty
+
+    def wait_for_training(self, model: nn.Module) -> None:
+        """Begin where no training has begun."""
+        self.is_trained = self._said_unheld = False
+        self._changes.start(self._space.tensors(model))
+
+    def warn_if_trained_without(self, model: nn.Module) -> None:
+        """Say once where the model was trained since the last task, and never with this memory.
+
+        Weights that were loaded, averaged or merged are no training.
+        """
+        holds = self.n_tasks and (self.strength > 0 or self.replayed is not None)
+        if self.is_trained or self._said_unheld or not holds or changed_names(self._space, model):
+            return
+        if self._changes.are_a_training(self._space.tensors(model)) and not self.history.is_at_end(model):
+            self._said_unheld = True
+            warn(
+                f"the model was trained since {self.names[-1]!r} ended, and no step was taken inside `with "
+                "memory.training(optimizer):`, so this memory held nothing meanwhile; go back to the weights at the "
+                "end of that task, and train inside it or with a callback of landscope.adapters",
+                LandscopeWarning,
+            )
 
     @property
     def n_stored(self) -> int:
@@ -160,14 +187,14 @@ class HeldTasks:
                 expected="a method that predicts the rise of the loss, or samples to measure it on",
                 got=f"{self._method.name} alone", hint='Pass samples=100, or take the method "basin".',
             )  # fmt: skip
-        self.budget = None
+        previous, self.budget = self.budget, None
         if rise is not None:
             self.budget = Budget(
                 rise, absolute=absolute, measure=measure, every=every,
                 outputs=self.outputs, at_end=at_end, predict=self._predicted,
             )  # fmt: skip
         self._n_samples = n_samples
-        self._start_budget(model)
+        self._start_at_end(model, previous)
 
     @property
     def adapted(self) -> Budget | OutputChange | None:
@@ -208,7 +235,7 @@ class HeldTasks:
         self.penalty, self.names, self.losses, self.replayed = (
             penalty, list(state.names), list(state.losses), replayed,
         )  # fmt: skip
-        self.is_trained = False
+        self.wait_for_training(model)
         if self.outputs is not None and state.outputs is not None:
             self.outputs.load(state.outputs)
         self.fingerprint = state.fingerprint
@@ -216,9 +243,11 @@ class HeldTasks:
         if state.budget is not None:
             measure = self._measure_after_loading(state.budget)
             self.budget = Budget.of(state.budget, measure, self.outputs, self._predicted)
+            if self._is_comparable(measure, model):
+                self._compare_with_end(model, self.budget)
         elif self.budget is not None:
             self.budget.measure = self._measure_after_loading()
-            self._start_budget(model)
+            self._start_at_end(model, None)
         self._end_useless_budget()
 
     def see(self, model: nn.Module) -> None:
@@ -270,8 +299,9 @@ class HeldTasks:
             return None
         at_end = bool(stored["at_end"]) if stored is not None else self.budget is not None and self.budget.at_end
         warn(
-            f"a state of a memory has no samples of its tasks, so {self._unmeasured(at_end=at_end)}; pass "
-            "memory.budget(..., samples=f) with f(model), the mean loss on samples of theirs, to measure it"
+            f"a state of a memory has no samples of its tasks, so {self._unmeasured(at_end=at_end)}; to measure it, "
+            "make the memory as before, by ls.keep(..., budget=...) at the weights that it keeps, and load weights and "
+            "state after that, or pass memory.budget(..., samples=f) with f(model), the mean loss on samples of theirs"
         )
         return None
 
@@ -304,6 +334,40 @@ class HeldTasks:
     def _start_budget(self, model: nn.Module) -> None:
         if self.budget is not None and self.losses:
             self.budget.start(model, self._space.flatten(model), max(self.losses))
+
+    def _start_at_end(self, model: nn.Module, previous: Budget | None) -> None:
+        """Start a budget where the last task ended, also where the next one has begun since."""
+        if self.budget is not None and self.losses:
+            w1, statistics1 = self._end(model, previous)
+            with at_weights(model, self._space, w1, statistics1):
+                self.budget.start(model, w1, max(self.losses))
+
+    def _end(self, model: nn.Module, previous: Budget | None) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Weights and running statistics at the end of the last task, as far as they are known."""
+        w = self._space.flatten(model).detach()
+        if previous is not None and (end := previous.end) is not None:
+            return end[0].to(w), end[1]
+        if (there := self.history.end_of(model)) is not None:
+            return self._space.flatten(there).detach().to(w), copied_statistics(there)
+        return (w if self.penalty is None else anchor_of(self.penalty, w)), {}
+
+    def _compare_with_end(self, model: nn.Module, budget: Budget) -> None:
+        """Measure the end of the last task again, from which a stored budget counts."""
+        if (end := budget.end) is None or any(tensor.is_meta for tensor in self._space.tensors(model)):
+            return
+        with at_weights(model, self._space, *end):
+            budget.compare_at_end(model)
+
+    def _is_comparable(self, measure: Callable[[nn.Module], Any] | None, model: nn.Module) -> bool:
+        """Whether a measure of this memory can be compared with the numbers of a state.
+
+        Samples that are replayed are those of the state. A function also depends on the weights that are not held, and
+        a state does not have these.
+        """
+        if measure is None or (self._n_samples and self._measures_on_replayed):
+            return False
+        trained = (name for name, tensor in named_tensors(model).items() if tensor.requires_grad)
+        return bool(self._n_samples) or set(trained) <= set(self._space.names)
 
     def _predicted(self, value: float) -> float:
         """The rise of ln L that a value of the penalty at the present strength predicts."""

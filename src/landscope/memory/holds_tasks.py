@@ -113,6 +113,10 @@ class HoldsTasks:
                 hint=f"First leave `with memory.training(...)`, then {what}.",
             )  # fmt: skip
 
+    def _warn_if_trained_without(self) -> None:
+        if self.implicit and self._active is None:  # otherwise the loss may contain the penalty
+            self._tasks.warn_if_trained_without(self.model)
+
     @property
     def output_ratio(self) -> float:
         r"""By how much V is multiplied now, where the outputs have moved farther than to first order; 1 elsewhere.
@@ -175,6 +179,10 @@ class HoldsTasks:
         Raises:
             InputError: If no task is finished, or the evaluations do not fit.
 
+        Warns:
+            LandscopeWarning: If the model was trained since the last task, and never in
+                :meth:`landscope.TaskMemory.training`.
+
         Example:
             >>> import landscope as ls, tempfile, torch
             >>> _ = torch.manual_seed(0)
@@ -187,6 +195,7 @@ class HoldsTasks:
             >>> report.matrix.values.shape, report.line.share[0].item()
             (torch.Size([2, 2]), 0.0)
         """
+        self._warn_if_trained_without()
         return report_of(
             self.model, self._tasks.history, self.n_tasks, self.n_stored, evaluations, criterion, losses,
             loss_options=loss_options, higher_is_better=higher_is_better, path=path,

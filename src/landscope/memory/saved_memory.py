@@ -41,6 +41,9 @@ class SavedMemory(HoldsTasks):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state made by :meth:`state_dict`.
 
+        A budget of this memory that the state has not begins where the last task ended. A state has no samples of a
+        budget, so make the memory as before: ``ls.keep`` at the weights that it keeps, then load weights and state.
+
         Args:
             state: The mapping, possibly read by ``torch.load``.
 
@@ -49,13 +52,13 @@ class SavedMemory(HoldsTasks):
             StorageError: If the state is damaged, or of a memory of other weights, method or settings, or frozen
                 weights have other values, as after an adapter was merged; the memory is then left unchanged. The
                 strength may differ: the tasks are then held at that of this memory.
-                A budget of this memory that the state has not begins at the weights of the model, so load these first.
 
         Warns:
             UserWarning: If the model has other weights than when the state was saved, as it has where its weights were
                 not loaded before; if the memory has consolidated more tasks than the state, or has a budget with
                 samples, which a state does not have; if the model has parameters of other names or shapes than the
                 state: what both share is held, the rest is named.
+            LandscopeWarning: If the samples of a budget give other losses at the end of the last task than before.
         """
         self._check_outside("load the state")
         stored = stored_space(state, self.space, self.model)

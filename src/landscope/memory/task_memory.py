@@ -289,6 +289,7 @@ class TaskMemory(SavedMemory):
         Warns:
             UserWarning: If far fewer steps were recorded than directions asked for, the weights are far from where the
                 recording ended, or some weights never moved although ``select`` was left out.
+            LandscopeWarning: If the model was trained since the last task, and never in :meth:`training`.
         """
         self._check_ended()
         data = list(data) if isinstance(data, Iterator) and self.replay is not None else data  # it is read twice
@@ -350,6 +351,7 @@ class TaskMemory(SavedMemory):
         else:
             n_held = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
         held = self._tasks.add(latest, risk, loss, ended, replayed, name)
+        self._tasks.wait_for_training(self.model)
         self.n_held = n_held
         self._rows.end_task()
         return held
@@ -392,3 +394,4 @@ class TaskMemory(SavedMemory):
                 expected="weights recorded since the last task", got="none",
                 hint="Train inside `with memory.training(optimizer):` before you consolidate.",
             )  # fmt: skip
+        self._warn_if_trained_without()

@@ -1,0 +1,47 @@
+"""Whether a model was trained without the memory that was to hold its earlier tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+__all__ = ["ChangesInPlace"]
+
+_SURE = 20
+"""Changes of one parameter that are a training. Loaded, averaged or merged weights are one change or a few."""
+
+
+class ChangesInPlace:
+    """Counts how often parameters were changed in place, as every step of an optimiser does.
+
+    PyTorch counts these changes. Parameters that were replaced by others since, and copies, are not counted.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> changes = ChangesInPlace([weight])
+        >>> with torch.no_grad():
+        ...     for _ in range(30):
+        ...         _ = weight.add_(0.1)
+        >>> changes.are_a_training([weight])
+        True
+        >>> changes.start([weight])
+        >>> changes.are_a_training([weight])
+        False
+    """
+
+    def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
+        self.start(tensors)
+
+    def start(self, tensors: Iterable[Tensor]) -> None:
+        """Count from now on."""
+        self._before = {id(tensor): _version(tensor) for tensor in tensors}
+
+    def are_a_training(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether there were so many that the model must have been trained since."""
+        return any(_version(tensor) - self._before.get(id(tensor), _version(tensor)) >= _SURE for tensor in tensors)
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
