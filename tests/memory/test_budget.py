@@ -400,3 +400,13 @@ def test_a_budget_that_comes_in_the_middle_of_a_task_counts_from_the_end_of_the_
     go_on(memory, optimizer, 20)
     assert memory.rise.measured <= memory.rise.allowed == pytest.approx(math.log(1.2))
     assert float(loss_of_first(memory.model)) / at_end <= 1.2 + 1e-4
+
+
+def test_the_absolute_rise_is_an_argument_of_keep_too():
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    found = [ls.keep(model, CRITERION, task(0), budget=0.05, absolute=a).rise.allowed for a in (0.0, 100.0)]
+    assert found[0] == pytest.approx(math.log(1.05))
+    assert found[1] > 2.0
+    with pytest.raises(InputError, match="absolute"):
+        ls.keep(model, CRITERION, task(0), absolute=-1.0)

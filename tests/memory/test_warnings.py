@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gc
 import warnings
 
 import pytest
@@ -132,10 +133,12 @@ def test_two_memories_of_the_same_weights_are_told_to_be_one():
     model, data = nn.Linear(2, 2), (torch.randn(8, 2), torch.arange(8) % 2)
     first, second = (ls.keep(model, nn.CrossEntropyLoss(), data) for _ in range(2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         with first.training(optimizer), pytest.raises(InputError, match="a memory holds several tasks"):
             second.training(optimizer).__enter__()
+        gc.collect()
+    assert not [one for one in caught if issubclass(one.category, UnusedContextWarning)]
 
 
 def kept(**options):
@@ -194,3 +197,17 @@ def test_weights_that_are_changed_on_purpose_are_no_training_without_the_memory(
         if what == "tried":
             model.load_state_dict(before)
     assert told(memory, tmp_path) == 0
+
+
+def test_layers_frozen_after_the_memory_was_made_are_to_be_frozen_before():
+    model = network()
+    memory = ls.keep(model, CRITERION, task(0))
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05)
+    with pytest.raises(InputError, match=r"frozen ones, 0\.weight, 0\.bias\. Freeze layers before you call ls\.keep"):
+        memory.training(optimizer).__enter__()
+    with ls.keep(model, CRITERION, task(0)).training(optimizer):
+        learn(model, optimizer, task(1), 2, torch.Generator())
+    part = torch.optim.SGD(model[4].parameters(), lr=0.05)
+    with pytest.raises(InputError, match=r"freeze the others before you call ls\.keep"):
+        ls.keep(model, CRITERION, task(0)).training(part).__enter__()

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from landscope._checks import check_choice, check_kind, check_positive
+from landscope._checks import check_choice, check_kind, check_positive, check_strength
 from landscope.errors import InputError
 from landscope.memory.methods import Method, resolve_method
 from landscope.memory.task_memory import TaskMemory
@@ -28,6 +28,7 @@ def keep(
     select: Selection | Iterable[Selection] | None = None,
     method: str | Method | None = "basin",
     budget: float | None = None,
+    absolute: float = 0.01,
     samples: int = 100,
     at_end: bool = False,
     **options: Any,
@@ -55,6 +56,7 @@ def keep(
             :class:`landscope.memory.Basin`, ``EWC``, ``KFAC``, ``MAS`` or ``L2``; None to replay alone.
         budget: Share by which the loss of each task may rise, 0.05 for 5 %, see :meth:`landscope.TaskMemory.budget`; by
             default the strength is constant.
+        absolute: Rise of the loss that is always allowed by a budget, for losses near zero.
         samples: With a budget, the number of samples on which the rise is measured.
         at_end: With a budget, whether it is held at the end of each training alone: the better choice for language
             models, see :meth:`landscope.TaskMemory.budget`.
@@ -98,11 +100,12 @@ def keep(
             f'method="{chosen.name}"), and train inside `with memory.training(optimizer):`.',
         )  # fmt: skip
     _check_options(model, options, budget=budget, at_end=at_end)
+    check_strength("absolute", absolute)
     if budget is not None:
         check_positive("budget", budget, hint="Pass the share by which the loss may rise, such as 0.05 for 5 %.")
     memory = TaskMemory(model, select, method=chosen, **options)
     if budget is not None:
-        memory.budget(budget, samples=samples, at_end=at_end)
+        memory.budget(budget, absolute=absolute, samples=samples, at_end=at_end)
     memory.consolidate(criterion, data, losses=losses, loss_options=loss_options, name=name)
     return memory
 
@@ -113,7 +116,9 @@ def _check_options(model: Any, options: Mapping[str, Any], *, budget: float | No
     known = [name for name in inspect.signature(TaskMemory).parameters if name not in ("model", "select", "method")]
     for name in options:
         check_choice(
-            "an argument of ls.keep", name, [*known, "budget", "samples", "at_end", "losses", "loss_options", "name"]
+            "an argument of ls.keep",
+            name,
+            [*known, "budget", "absolute", "samples", "at_end", "losses", "loss_options", "name"],
         )
     if at_end and budget is None:
         raise InputError(

@@ -140,6 +140,7 @@ class ProximalSteps(WarnsIfUnused):
         )
 
     def __enter__(self) -> ProximalSteps:
+        self._unused = ""  # also where an error follows: it was entered
         if self._hook is None:
             self._check_alone()
             self._hook = self._optimizer.register_step_post_hook(self._after_step)
@@ -148,7 +149,6 @@ class ProximalSteps(WarnsIfUnused):
             if not isinstance(self._optimizer, torch.optim.SGD):
                 self._first_hook = self._optimizer.register_step_pre_hook(self._before_step)
             _ACTIVE.add(self)
-        self._unused = ""
         return self
 
     def __exit__(
@@ -298,16 +298,19 @@ def check_optimizer(space: ParameterSpace, tensors: list[Tensor], optimizer: tor
         InputError: If it does not hold one of them, or has no learning rate.
     """
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    missing = [
-        name
-        for name, tensor in zip(space.names, tensors, strict=True)
-        if id(tensor) not in held or not tensor.requires_grad
-    ]
-    if missing:
+    named = list(zip(space.names, tensors, strict=True))
+    if frozen := [name for name, tensor in named if not tensor.requires_grad]:
+        raise InputError(
+            expected=f"held weights that are trained, {', '.join(space.names)}",
+            got=f"frozen ones, {', '.join(frozen)}",
+            hint="Freeze layers before you call ls.keep or make the memory or the penalty, which then leaves them out, "
+            "or pass select= with the weights that are trained.",
+        )  # fmt: skip
+    if missing := [name for name, tensor in named if id(tensor) not in held]:
         raise InputError(
             expected=f"an optimiser that holds all of {', '.join(space.names)}",
             got=f"an optimiser without {', '.join(missing)}",
-            hint="Make the optimiser from the parameters of this model object, none of them frozen. To freeze some, "
-            "add the penalty to the loss: ls.TaskMemory(..., implicit=False).",
+            hint="Make the optimiser from all of these parameters of this model object. To train some of them alone, "
+            "freeze the others before you call ls.keep or make the memory, or pass select=.",
         )
     return StepSizes(optimizer, tensors)
