@@ -1,6 +1,7 @@
 """Draw the figures of this page from the tables in docs/results: ``python docs/findings/figures.py``.
 
-Writes psi.png, amplitude.png and plateau.png beside itself, each from an HTML page that a Chromium on the PATH shows.
+Writes psi.png, curvature.png, amplitude.png and plateau.png beside itself, each from an HTML page that a Chromium on
+the PATH shows.
 """
 
 from __future__ import annotations
@@ -86,6 +87,19 @@ def psi() -> go.Figure:
     return figure
 
 
+def curvature() -> go.Figure:
+    """Psi along eigenvectors of the curvature: of the run, and of the process in the window and without end."""
+    columns = {
+        "psi": ("run", OWN, "circle"),
+        "expected in the window, own order": ("process", PROCESS, "square"),
+        "psi_infinity of the process, own order": ("process, window without end", PROCESS, "square-open"),
+    }
+    rows = table("findings.md", "## Along eigenvectors of the curvature")
+    figure = ranges([row for row in rows if row["training"].startswith("perceptron")], columns, "ψ", log=False)
+    add_level(figure, 0, upright=True)
+    return figure
+
+
 def amplitude() -> go.Figure:
     """Variance over that of four formulas along eigenvectors; the perceptrons, whose values are within a decade."""
     rows = table("findings.md", "## The size of the fluctuations")
@@ -130,8 +144,8 @@ def main() -> None:
         sys.exit("needs a Chromium on the PATH, such as Debian's package chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        for figure, name in ((psi(), "psi"), (amplitude(), "amplitude"), (plateau(), "plateau")):
-            figure.update_layout(width=WIDTH)
+        for draw in (psi, curvature, amplitude, plateau):
+            figure, name = draw().update_layout(width=WIDTH), draw.__name__
             page = Path(folder) / f"{name}.html"
             figure.write_html(page, config={"displayModeBar": False})
             tab = browser.new_page(viewport={"width": WIDTH + 20, "height": 700})
