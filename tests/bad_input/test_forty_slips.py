@@ -332,7 +332,7 @@ SLIPS = {
     "a method misspelt": (lambda: ls.TaskMemory(net(), method="ewcc"), InputError, "got 'ewcc'. Check the spelling"),
     "the training of another model": (
         lambda: ls.TaskMemory(net(), method="ldc").training(sgd(net())).__enter__(), InputError,
-        "Make the optimiser from the param",
+        "Make the optimiser from all of these param",
     ),
 }  # fmt: skip
 FOLDER_SLIPS = {
