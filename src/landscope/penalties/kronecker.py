@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
 
@@ -101,9 +102,19 @@ class KroneckerPenalty(
         if isinstance(sizes, Tensor):
             return self._in_metric.steps(w.to(z), sizes, start)
         rate = 2 * sizes * self.strength
-        (g, u), (a, v) = (pair.to(z) for pair in self._eigen[0]), (pair.to(z) for pair in self._eigen[1])
-        inner = u.T @ z @ v
-        return (self.anchor.to(z) + u @ (inner / (1 + rate * g[:, None] * a)) @ v.T).flatten(-2)
+        (g, u), (a, v) = self._eigen
+        eps = torch.finfo(z.dtype).eps
+        first = self._first_held(rate, eps)
+        g, u, a, v = (part.to(z) for part in (g, u, a[first:], v[:, first:]))
+        pull = (rate * g[:, None] * a).clamp(max=1 / eps**2)
+        moved = u @ (u.T @ z @ v * (pull / (1 + pull))) @ v.T
+        return w.to(z) - moved.flatten(-2)
+
+    def _first_held(self, rate: float, eps: float) -> int:
+        """The first eigenvector of A that a step can move; the others, as of inputs that are always 0, are left out."""
+        outputs, inputs = self._eigenvalues
+        stiffest = rate * outputs[-1]
+        return bisect.bisect_right(inputs, eps / stiffest) if stiffest > 0 else len(inputs)
 
     @functools.cached_property
     def _in_metric(self) -> SumOfProducts:
@@ -119,6 +130,11 @@ class KroneckerPenalty(
         """Eigenvalues and eigenvectors of G and A."""
         pairs = [torch.linalg.eigh(factor.double()) for factor in (self.outputs, self.inputs)]
         return [(values.clamp(min=0).to(self.anchor), vectors.to(self.anchor)) for values, vectors in pairs]
+
+    @functools.cached_property
+    def _eigenvalues(self) -> list[list[float]]:
+        """Those of G and A, ascending, in main memory: a step on a GPU does not wait for them."""
+        return [values.tolist() for values, _ in self._eigen]
 
     def multiplied(self, z: Tensor) -> Tensor:
         """The product G Z A."""
