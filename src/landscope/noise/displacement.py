@@ -8,7 +8,7 @@ from torch import Tensor
 
 from landscope.noise.step_rule import StepRule, stationary_covariance
 
-__all__ = ["covariance_between_epochs", "half_displacement", "over_epochs", "velocity_variance"]
+__all__ = ["covariance_between_epochs", "half_displacement", "over_epochs", "stationary_state", "velocity_variance"]
 
 _SMALLEST_PULL = 1e-9
 """The smallest alpha lambda at which the covariance of the step is solved for."""
@@ -112,6 +112,32 @@ def covariance_between_epochs(
         impulse = torch.einsum("kij,kj->ki", step, impulse)
     source = source - total[:, :, None] * total[:, None] / steps_per_epoch
     return stationary_covariance(torch.linalg.matrix_power(step, steps_per_epoch), source)
+
+
+def stationary_state(
+    rule: StepRule,
+    pulls: Float[Tensor, " k"],
+    decay: float,
+    steps_per_epoch: int | None,
+    draws: tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]],
+) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
+    """A draw of theta and alpha b; of reshuffled epochs, between two.
+
+    Args:
+        rule: Step of the optimiser.
+        pulls: alpha lambda, one a direction or one for all; at 0 nothing is stationary, and theta is 0.
+        decay: alpha w.
+        steps_per_epoch: M; None for independent minibatches.
+        draws: Two independent draws of the noise alpha n of a step.
+    """
+    if steps_per_epoch is None:
+        covariance = rule.covariance(pulls, decay)
+    else:
+        covariance = covariance_between_epochs(rule, pulls, decay, steps_per_epoch)
+    carried = covariance[:, 1, 1].sqrt()
+    share = covariance[:, 0, 1] / carried
+    reach = (covariance[:, 0, 0] - share.square()).clamp(min=0).sqrt()
+    return torch.where(pulls + decay > 0, share * draws[0] + reach * draws[1], 0.0), carried * draws[0]
 
 
 def _running_mean(values: Tensor, steps: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from landscope._checks import check_count, check_momentum, check_positive, check_vector, generator_of
 from landscope.derivatives import gradient_function
 from landscope.errors import InputError
-from landscope.noise.displacement import covariance_between_epochs
+from landscope.noise.displacement import stationary_state
 from landscope.noise.step_rule import StepRule
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 
@@ -76,7 +76,9 @@ def relaxing_process(
     if steps_per_epoch is not None:
         check_count("steps_per_epoch", steps_per_epoch, minimum=2)
     generator = generator_of(seed)
-    theta, velocity = _start(pull, noise.double(), momentum, steps_per_epoch, generator)
+    first, second = noise.double().sqrt() * torch.randn(2, len(pull), dtype=torch.float64, generator=generator)
+    theta, carried = stationary_state(StepRule(momentum=momentum), pull, 0.0, steps_per_epoch, (first, second))
+    velocity = -carried
     kicks = _kicks(noise.double().sqrt(), every, steps_per_epoch, generator)
     rows = torch.empty(n_rows, len(pull), dtype=torch.float64)
     rows[0] = theta
@@ -86,24 +88,6 @@ def relaxing_process(
             theta = theta + velocity
         rows[row] = theta
     return rows
-
-
-def _start(
-    pull: Tensor, noise: Tensor, momentum: float, steps_per_epoch: int | None, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Position and velocity of the stationary process; of reshuffled epochs, between two."""
-    first, second = torch.randn(2, len(pull), dtype=torch.float64, generator=generator)
-    if steps_per_epoch is None:
-        strength = (noise / ((1 - momentum) * (1 + momentum - pull / 2))).sqrt()
-        # Position and velocity of one step are correlated: <theta v> = D/2.
-        reach = torch.where(pull > 0, (1 + momentum) / (2 * pull) - 0.25, 0.0).clamp(min=0).sqrt()
-        return strength * torch.where(pull > 0, first / 2 + reach * second, 0.0), strength * first
-    # The state has alpha b in the place of the velocity, which is its negative.
-    covariance = covariance_between_epochs(StepRule(momentum=momentum), pull, 0.0, steps_per_epoch)
-    carried = covariance[:, 1, 1].sqrt()
-    share = covariance[:, 0, 1] / carried
-    reach = (covariance[:, 0, 0] - share.square()).clamp(min=0).sqrt()
-    return noise.sqrt() * (share * first + reach * second), -noise.sqrt() * carried * first
 
 
 def _kicks(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.noise.displacement import covariance_between_epochs, velocity_variance
+from landscope.noise.displacement import stationary_state, velocity_variance
 from landscope.noise.step_rule import StepRule
 
 __all__ = ["stationary_walk"]
@@ -65,18 +65,11 @@ def stationary_walk(
 def _start(
     draws: Tensor, curvature: Tensor, rate: float, rule: StepRule, steps_per_epoch: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Position and momentum of the stationary walk; of reshuffled epochs, between two."""
+    """Position and momentum of the walk, whose velocity variance is that of the draws."""
     pull, decay = rate * curvature, rate * rule.decoupled_decay
-    if steps_per_epoch is None:
-        covariance = rule.covariance(pull, decay)
-    else:
-        covariance = covariance_between_epochs(rule, pull, decay, steps_per_epoch)
-    covariance = covariance / velocity_variance(rule, pull, decay, steps_per_epoch)[:, None, None]
-    carried = covariance[:, 1, 1].sqrt()
-    share = covariance[:, 0, 1] / carried
-    # Without a pull there is no stationary place: any will do.
-    reach = torch.where(pull + decay > 0, (covariance[:, 0, 0] - share.square()).clamp(min=0).sqrt(), 0.0)
-    return share * draws[0] + reach * draws[1], carried * draws[0] / rate
+    kicks = draws * velocity_variance(rule, pull, decay, steps_per_epoch).rsqrt()
+    theta, carried = stationary_state(rule, pull, decay, steps_per_epoch, (kicks[0], kicks[1]))
+    return theta, carried / rate
 
 
 def _kinds_of_rate(rates: Tensor) -> tuple[list[float], Tensor]:
