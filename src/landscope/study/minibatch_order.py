@@ -21,7 +21,7 @@ def order_of_the_process(limit: WindowLimit, analysis: Analysis) -> str:
         steps = steps[1:]  # the first increment holds what momentum carries over from the row before it
     if why := why_order_unknown(steps, epoch):
         return f"{limit.order} (which is not known, as {why}; reshuffled epochs would give a larger ψ∞)"
-    return f"{limit.order} (the noise of the run does not sum to zero over the {epoch:,} steps of an epoch)"
+    return f"{limit.order} (the noise does not sum to zero over epochs of {epoch:,} steps, counted from step 1)"
 
 
 def why_order_unknown(steps: Tensor, steps_per_epoch: int | None) -> str:
