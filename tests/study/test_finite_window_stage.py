@@ -11,6 +11,7 @@ from landscope.landscape.preconditioned import adam_preconditioner
 from landscope.law.window_limit import WindowLimit
 from landscope.noise import StepRule
 from landscope.study.checkpoints import Checkpoints
+from landscope.study.minibatch_order import why_order_unknown
 from landscope.study.relaxation import relaxation_of, step_rule_of
 from landscope.study.second_moments import SecondMoments, steady_scale
 from landscope.study.training_facts import TrainingFacts
@@ -72,7 +73,8 @@ def test_the_default_analysis_shows_it_in_the_table_the_summary_and_on_the_page(
     assert "A stationary process with the noise of the run" in page
     assert "in a window without end" in page
     assert "A window without end." in page
-    assert "with independent minibatches" in page
+    assert "with independent minibatches (the noise does not sum to zero over epochs of 10 steps, counted" in page
+    assert "with independent minibatches (the noise" in repr(plain.law)
     assert {"variance_along_curvature", "variance_against_flatness"} <= plain.plots.available().keys()
     legend = {trace.name for trace in plain.plots.variance_against_flatness().data}
     assert "finite-window process" in legend
@@ -118,6 +120,25 @@ def test_a_run_in_reshuffled_epochs_has_the_limit_of_its_own_order(tmp_path):
     assert found.psi_infinity != pytest.approx(independent.psi_infinity, abs=0.01)
     assert found.order in study.report().read_text()
     assert "reshuffled" in study.plots.variance_along_curvature().data[0].name
+
+
+def test_why_a_window_cannot_show_the_order_of_its_minibatches():
+    steps = torch.arange(1, 42)
+    assert why_order_unknown(steps, 10) == ""
+    assert why_order_unknown(steps, None) == "the steps in an epoch are not: ls.Study(..., steps_per_epoch=...)"
+    assert why_order_unknown(steps, 30) == "the window holds fewer than two whole epochs of 30 steps"
+    assert why_order_unknown(3 * steps, 10) == "no rows stand at the ends of the epochs of 10 steps"
+    window, axis = ls.Trajectory.of(torch.randn(41, 3)), ls.directions.Directions.of(torch.eye(3)[:1])
+    for epoch in (10, 30, 1000):  # the share of the noise left over an epoch is unknown in the same cases
+        assert math.isnan(ls.surrogates.epoch_noise_share(window, axis, epoch)) == bool(why_order_unknown(steps, epoch))
+
+
+def test_an_order_that_is_not_known_is_said(tmp_path):
+    make = lambda weights: torch.optim.SGD(weights, lr=0.1)  # noqa: E731
+    study = study_with(tmp_path / "study", make, batch_size=None, n_processes=1, curvature_modes=6)
+    said = "independent minibatches (which is not known, as the steps in an epoch are not: ls.Study("
+    assert said in repr(study.law)
+    assert said in study.report().read_text()
 
 
 def test_a_schedule_is_said_and_counted(tmp_path):

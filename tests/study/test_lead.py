@@ -12,7 +12,7 @@ SUMMARY = {
     "psi_fresh": 1.5, "psi_null": [2.0, 2.4], "psi_null_band": (1.0, 3.5), "psi_process": [4.4, 4.8],
     "psi_process_band": (4.25, 5.0), "psi_process_fresh": [1.0], "rate_changed": False,
     "limit_directions": "eigenvectors", "limit_order": "independent minibatches",
-    "psi_along_curvature": 1.0, "psi_along_curvature_expected": 0.9, "psi_infinity_of_process": 0.1,
+    "psi_along_curvature": 0.95, "psi_along_curvature_expected": 0.9, "psi_infinity_of_process": 0.1,
     "psi_infinity_of_process_interval": (0.0, 0.2), "psi_infinity_of_run": NAN,
     "psi_infinity_of_run_interval": NOTHING, "fresh": [1, 60], "exploration_reached": True, "caveats": [],
 }  # fmt: skip
@@ -50,6 +50,13 @@ def test_one_draw_is_compared_and_decides_nothing(psi, said):
     text = lead(psi=psi, psi_null=[2.0], psi_null_band=NOTHING, psi_process=[])
     assert f"gives ψ = 2.00 in its only draw, and the window has {said}." in text
     assert "nothing follows: set n_nulls to 3 or more" in text
+
+
+@pytest.mark.parametrize(("psi", "said"), [(0.2, "moves more along flat ones"), (1.6, "moves less along flat ones")])
+def test_a_difference_from_the_process_along_the_curvature_is_said(psi, said):
+    assert said in lead(psi_along_curvature=psi)
+    assert "along flat ones" not in lead(psi_along_curvature=0.95)
+    assert "along flat ones" not in lead(psi_along_curvature=NAN)
 
 
 def test_each_exponent_of_a_window_without_end_has_its_name():

@@ -56,7 +56,8 @@ def reproduce(
     fig1, fig2, fig3, fig5, sec-S2, sec-S3 and fig-S7 need single runs of the paper's own network; figures stands for
     all of these. The others train other networks or other data: sec-S6 (optimisers, losses, data sets), fig6 (widths),
     sec-S9 (gradient descent with noise), branches (from checkpoints), fig4, sec-S7 and sec-S8 (tasks learnt one after
-    another). all stands for every figure of the paper.
+    another). all stands for every figure of the paper. Without a name all are listed, also those beyond the paper, such
+    as findings and plateau (windows of finite length and without end).
 
     Each run has a folder of its own; the same command continues a stopped reproduction. The default data set is MNIST,
     with 500 modes and one surrogate for each run. Example: landscope reproduce all --quick --jobs 2

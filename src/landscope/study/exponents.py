@@ -12,6 +12,7 @@ from landscope.law.inverse_relation import FRESH
 from landscope.report.limits import PROCESS_LIMIT, PROCESS_LIMIT_IS, RUN_LIMIT, RUN_LIMIT_IS
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.minibatch_order import order_of_the_process
 from landscope.study.saved import Saved
 from landscope.study.stages.controls import ROWS as CONTROL_ROWS
 from landscope.study.stages.dynamics import ROWS as DYNAMICS_ROWS
@@ -112,7 +113,8 @@ def _without_end(analysis: Analysis) -> tuple[str, ...]:
     process, run = analysis.load_if_there(saved.WINDOW_LIMIT), analysis.load_if_there(saved.RUN_LIMIT)
     if process is not None:
         value = with_interval(process.psi_infinity, process.psi_infinity_interval)
-        lines.append(f"{PROCESS_LIMIT} = {value} along {process.name}, with {process.order}. {PROCESS_LIMIT_IS}")
+        order = order_of_the_process(process, analysis)
+        lines.append(f"{PROCESS_LIMIT} = {value} along {process.name}, with {order}. {PROCESS_LIMIT_IS}")
     elif reason := reasons.get(saved.WINDOW_LIMIT.name):
         lines.append(f"{PROCESS_LIMIT}: not measured: {reason}")
     if run is not None and run.is_identified:

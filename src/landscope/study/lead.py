@@ -11,6 +11,8 @@ __all__ = ["lead_of"]
 
 _MANY = 5
 """With fewer draws, Student's quantile makes the range of one more at least 1.5 times as wide as that of many draws."""
+_ALIKE = 0.1
+"""Difference of two exponents of one run below which no more is said."""
 _SHUFFLED = {
     "inside": "so it cannot be told apart from what steps in random order give, which feel no landscape: by itself it "
     "is no evidence of an effect of the landscape",
@@ -125,15 +127,24 @@ def _without_end(summary: dict[str, Any]) -> list[str]:
                 "by the sum of αλ over the steps."
             )
         sentences.append(
-            f"Along {summary['limit_directions']} the window shows ψ = {summary['psi_along_curvature']:.2f}, and the "
-            f"process, with {summary['limit_order']}, "
-            f"{summary['psi_along_curvature_expected']:.2f}. {PROCESS_LIMIT} = {infinity:.2f}"
+            f"Along {summary['limit_directions']}, which the variance did not choose, the window shows ψ = "
+            f"{summary['psi_along_curvature']:.2f}, and the process, with {summary['limit_order']}, "
+            f"{summary['psi_along_curvature_expected']:.2f}{_along_flat(summary)}. {PROCESS_LIMIT} = {infinity:.2f}"
             f"{_interval(summary['psi_infinity_of_process_interval'])}. {PROCESS_LIMIT_IS}"
         )
     if of_run == of_run:
         interval = _interval(summary["psi_infinity_of_run_interval"])
         sentences.append(f"{RUN_LIMIT} = {of_run:.2f}{interval}. {RUN_LIMIT_IS}")
     return sentences
+
+
+def _along_flat(summary: dict[str, Any]) -> str:
+    """Where the window has another exponent than the process along the same directions, what the difference is."""
+    more = summary["psi_along_curvature_expected"] - summary["psi_along_curvature"]
+    if not abs(more) >= _ALIKE:
+        return ""
+    how = "more" if more > 0 else "less"
+    return f": next to its motion along sharp directions, the window moves {how} along flat ones than the process"
 
 
 def _interval(interval: tuple[float, float]) -> str:

@@ -11,6 +11,7 @@ from landscope.results import stamp
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.exponents import EXPONENTS
+from landscope.study.minibatch_order import order_of_the_process
 
 __all__ = ["summary_of"]
 
@@ -87,7 +88,7 @@ def _without_end(analysis: Analysis) -> dict[str, Any]:
         "psi_process_fresh": [row.psi for row in analysis.processes_fresh],
         "rate_changed": bool(analysis.rate_caveat),
         "limit_directions": limit.name if limit else "",
-        "limit_order": limit.order if limit else "",
+        "limit_order": order_of_the_process(limit, analysis) if limit else "",
         "psi_along_curvature": limit.psi if limit else math.nan,
         "psi_along_curvature_expected": limit.psi_predicted if limit else math.nan,
         "psi_infinity_of_process": limit.psi_infinity if limit else math.nan,

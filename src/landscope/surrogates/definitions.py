@@ -48,7 +48,8 @@ OTHER_NULLS: Mapping[str, Definition] = MappingProxyType(
             "the exponent does not come from choosing the modes in the same window",
         ),
         "finite-window process": Definition(
-            "the noise of the steps, the curvature of the landscape, the learning rate and the length of the window",
+            "the noise of the steps, that it sums to zero over an epoch where it does, the curvature of the landscape, "
+            "the learning rate and the length of the window",
             "everything else: the process is stationary, and its loss is a bowl",
             "noise, curvature and the length of the window are enough to make it",
         ),

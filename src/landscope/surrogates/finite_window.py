@@ -26,7 +26,7 @@ from landscope.surrogates.stationary_walk import stationary_walk
 from landscope.trajectory import Trajectory
 from landscope.trajectory.spacing import check_every_step
 
-__all__ = ["epoch_noise_share", "finite_window_process", "rest_curvature"]
+__all__ = ["epoch_lengths", "epoch_noise_share", "finite_window_process", "rest_curvature"]
 
 _MOST_BYTES = 2**33
 """The most that the increments of the window and the rows of the process may take in memory."""
@@ -115,22 +115,33 @@ def epoch_noise_share(
         >>> round(epoch_noise_share(Trajectory.of(path), Directions.of(torch.eye(3)[:1]), 8), 6)
         0.0
     """
-    _, increments = increments_of(window)
-    epoch = (window.steps[1:] - 1) // check_count("steps_per_epoch", steps_per_epoch, minimum=2)
-    first, second = window.steps[:2].tolist()
-    spacing = second - first
-    rows = steps_per_epoch // spacing if steps_per_epoch % spacing == first % spacing == 0 else 0
+    check_count("steps_per_epoch", steps_per_epoch, minimum=2)
+    (_, increments), steps = increments_of(window), window.steps
     outside = _outside(increments, curvature.directions)
     if rule is not None and rule.momentum:
-        outside, epoch = _without_momentum(outside, rule, spacing), epoch[1:]
-    parts = outside.split(torch.unique_consecutive(epoch, return_counts=True)[1].tolist())
-    whole = [part for part in parts if len(part) == rows > 1]
+        outside, steps = _without_momentum(outside, rule, int(steps[1] - steps[0])), steps[1:]
+    lengths, rows = epoch_lengths(steps, steps_per_epoch)
+    whole = [part for part in outside.split(lengths) if len(part) == rows > 1]
     if len(whole) < 2:
         return math.nan
     changes = torch.stack([part.sum(dim=0) for part in whole]).diff(dim=0).square().sum(dim=1)
     powers = torch.stack([part.square().sum() for part in whole])
     both = powers[1:] + powers[:-1]
     return float((changes / both)[both > 0].median())
+
+
+def epoch_lengths(steps: Tensor, steps_per_epoch: int) -> tuple[list[int], int]:
+    """Increments of the rows in each epoch, and those in a whole one: 0 where no rows stand at the ends of epochs.
+
+    Args:
+        steps: Steps of the rows, at even distances.
+        steps_per_epoch: Steps of an epoch; the first begins before step 1.
+    """
+    first, second = steps[:2].tolist()
+    spacing = second - first
+    rows = steps_per_epoch // spacing if steps_per_epoch % spacing == first % spacing == 0 else 0
+    epoch = (steps[1:] - 1) // steps_per_epoch
+    return torch.unique_consecutive(epoch, return_counts=True)[1].tolist(), rows
 
 
 def _without_momentum(increments: Tensor, rule: StepRule, spacing: int) -> Tensor:

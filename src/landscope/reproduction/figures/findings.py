@@ -76,16 +76,16 @@ key = "findings"
 title = "Is the relation real? Windows of finite length and without end"
 _ALONG_MODES = (
     "psi along principal modes, mean over seeds with Student's 95 % interval; surrogates and draws of the process are "
-    "averaged within a seed first. The process is stationary, with the run's own noise and curvature, in a window as "
-    "long as the run's."
+    "averaged within a seed first. The process is stationary, with the run's own noise, order of minibatches and "
+    "curvature, in a window as long as the run's."
 )
 _ALONG_CURVATURE = (
     "psi along eigenvectors of the Gauss-Newton matrix, which the variance did not choose. What is expected in the "
     "window, and psi_infinity of the process, are of a stationary process with this curvature and the run's D, in the "
     "run's own order of minibatches: sigma^2(infinity) is D/(2 alpha lambda) with independent minibatches; where the "
-    "noise of reshuffled epochs of M minibatches sums to zero, it is near D (M + 1)/6 in directions with alpha lambda "
-    "M below 3. psi_infinity of the run has the force of all weights, lambda_eff, and counts only where growing "
-    "windows follow it; the last column says in how many seeds they do."
+    "noise of reshuffled epochs of M minibatches sums to zero, it is 0.55 to 1 times D (M + 1)/6 in directions with "
+    "alpha lambda M below 3. psi_infinity of the run has the force of all weights, lambda_eff, and counts only where "
+    "growing windows follow it; the last column says in how many seeds they do."
 )
 _AMPLITUDE = (
     "Variance of the window over that of the formula, median over directions, in the training that goes on from w0 in "

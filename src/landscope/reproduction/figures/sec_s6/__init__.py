@@ -55,7 +55,7 @@ _COLUMNS: Mapping[str, Callable[[CaseResult], str]] = {
 _TEXT = (
     "The exponent ψ of σ² ~ F^(-ψ) along principal modes: in-sample as in the paper, along the same modes in fresh "
     "data, along the modes of the steps of the window in random order, and of the finite-window process: a stationary "
-    "process with noise proportional to curvature, in a window of the same length and in the next one (where all "
+    "process with the run's own noise and curvature, in a window of the same length and in the next one (where all "
     "selected weights are analysed together). All modes in the range count equally; where log-spaced ones were "
     "measured, each stands for those nearest to it. Mean over seeds with Student's 95 % interval; with one seed, a "
     "jackknife over blocks of time, in round brackets, where the window is long enough for one. Exploration was "
