@@ -73,7 +73,7 @@ def test_the_default_analysis_shows_it_in_the_table_the_summary_and_on_the_page(
     assert "A stationary process with the noise of the run" in page
     assert "in a window without end" in page
     assert "A window without end." in page
-    assert "with independent minibatches (the noise does not sum to zero over epochs of 10 steps, counted" in page
+    assert "with independent minibatches (the noise does not sum to zero over epochs of about 10 steps)" in page
     assert "with independent minibatches (the noise" in repr(plain.law)
     assert {"variance_along_curvature", "variance_against_flatness"} <= plain.plots.available().keys()
     legend = {trace.name for trace in plain.plots.variance_against_flatness().data}

@@ -7,7 +7,7 @@ from torch import Tensor
 from landscope.law.window_limit import WindowLimit
 from landscope.study.analysis import Analysis
 from landscope.study.relaxation import step_rule_of
-from landscope.surrogates.finite_window import epoch_lengths
+from landscope.surrogates.epoch_share import epoch_lengths
 
 __all__ = ["order_of_the_process", "why_order_unknown"]
 
@@ -15,13 +15,18 @@ __all__ = ["order_of_the_process", "why_order_unknown"]
 def order_of_the_process(limit: WindowLimit, analysis: Analysis) -> str:
     """The order in words, with what it rests on: a wrong length of the epoch hides reshuffled minibatches."""
     epoch, steps = analysis.steps_per_epoch, analysis.window.steps
+    if limit.steps_per_epoch not in (None, epoch):
+        return (
+            f"{limit.order} (the noise sums to zero over these, not over epochs of {epoch:,} steps, as told: "
+            f"pass steps_per_epoch={limit.steps_per_epoch})"
+        )
     if limit.steps_per_epoch is not None or epoch == 1:  # with one step in an epoch there is no order
         return limit.order
     if step_rule_of(analysis.facts).momentum:
         steps = steps[1:]  # the first increment holds what momentum carries over from the row before it
     if why := why_order_unknown(steps, epoch):
         return f"{limit.order} (which is not known, as {why}; reshuffled epochs would give a larger ψ∞)"
-    return f"{limit.order} (the noise does not sum to zero over epochs of {epoch:,} steps, counted from step 1)"
+    return f"{limit.order} (the noise does not sum to zero over epochs of about {epoch:,} steps)"
 
 
 def why_order_unknown(steps: Tensor, steps_per_epoch: int | None) -> str:

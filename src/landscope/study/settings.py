@@ -127,7 +127,7 @@ class StudySettings(AnalysisSettings):
     """Samples in a minibatch of the training; by default what a Trainer's callback noted, or what a DataLoader says."""
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     """Optimiser steps in an epoch of the training; by default what a Trainer's callback noted, or what the data say.
-    Over such epochs, counted from step 1, the finite-window process looks for the order of the minibatches."""
+    Over such epochs, and those near them, the finite-window process looks for the order of the minibatches."""
     batch_norm: BatchNorm = "kept"
     """Statistics of batch normalisation, ``"kept"`` or ``"re-estimated"``, see :class:`landscope.EmpiricalRisk`."""
 

@@ -2,8 +2,9 @@
 
 from landscope.surrogates import registry
 from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
+from landscope.surrogates.epoch_share import epoch_noise_share
 from landscope.surrogates.equilibrium import relaxing_process, walk_beside
-from landscope.surrogates.finite_window import epoch_noise_share, finite_window_process, rest_curvature
+from landscope.surrogates.finite_window import finite_window_process, rest_curvature
 from landscope.surrogates.langevin import langevin
 from landscope.surrogates.noisy_descent import NoisyGradientDescent, gradient_noise_like
 from landscope.surrogates.registry import *  # noqa: F403 - every null of the registry

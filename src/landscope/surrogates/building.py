@@ -11,7 +11,7 @@ from landscope.results import stamp
 from landscope.trajectory import Trajectory
 from landscope.trajectory.spacing import check_even_rows
 
-__all__ = ["check_window", "increments_of", "surrogate_of", "walk_of"]
+__all__ = ["check_window", "increments_of", "outside_of", "surrogate_of", "walk_of"]
 
 
 def check_window(trajectory: Trajectory) -> None:
@@ -28,6 +28,11 @@ def increments_of(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
     check_even_rows(trajectory, "surrogates made of its steps")
     weights = trajectory.weights.double()
     return weights[:1], torch.diff(weights, dim=0)
+
+
+def outside_of(rows: Tensor, directions: Tensor) -> Tensor:
+    """What is left of each row without its part along orthonormal directions."""
+    return rows - (rows @ directions.T) @ directions
 
 
 def walk_of(trajectory: Trajectory, first: Tensor, increments: Tensor, name: str, seed: int) -> Trajectory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -21,12 +20,12 @@ from landscope._checks import (
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.noise.step_rule import StepRule
-from landscope.surrogates.building import increments_of, surrogate_of
+from landscope.surrogates.building import increments_of, outside_of, surrogate_of
 from landscope.surrogates.stationary_walk import stationary_walk
 from landscope.trajectory import Trajectory
 from landscope.trajectory.spacing import check_every_step
 
-__all__ = ["epoch_lengths", "epoch_noise_share", "finite_window_process", "rest_curvature"]
+__all__ = ["finite_window_process", "rest_curvature"]
 
 _MOST_BYTES = 2**33
 """The most that the increments of the window and the rows of the process may take in memory."""
@@ -72,86 +71,11 @@ def rest_curvature(
     check_count("n_samples", n_samples)
     _, increments = increments_of(window)
     drawn = torch.randperm(len(increments), generator=generator_of(seed))[:n_samples]
-    outside = _outside(increments[drawn], curvature.directions)
-    power = float(outside.square().sum())
+    beyond = outside_of(increments[drawn], curvature.directions)
+    power = float(beyond.square().sum())
     if power <= 1e-20 * float(increments[drawn].square().sum()):
         return 0.0
-    return sum(float(row @ product(row.to(window.row(0))).to(row)) for row in outside) / power
-
-
-def epoch_noise_share(
-    window: Trajectory, curvature: Directions, steps_per_epoch: int, *, rule: StepRule | None = None
-) -> float:
-    r"""How much of the noise is left over an epoch: whether minibatches were drawn without replacement.
-
-    .. math:: \mathrm{median}_e \frac{|R_{e+1} - R_e|^2}{P_{e+1} + P_e}, \qquad P_e = \sum_{t \in e} |r_t|^2,
-              \qquad R_e = \sum_{t \in e} r_t, \qquad r_t = \Delta w_t - \beta^m \Delta w_{t-m}
-
-    over whole epochs e, with the increments of rows m steps apart, outside the given sharp directions, where nothing
-    relaxes within an epoch. r_t is the step without what momentum carries over from the last row, which would blur
-    one epoch with the next; Nesterov's step is solved for its gradient,
-    :math:`g_t = (r_t + \beta g_{t-1})/(1 + \beta)`. The share is near 1 for independent minibatches (in d alike
-    dimensions 1 - 2/(3 d), for a median), and near 0 for reshuffled epochs, whose noise sums to zero. A steady drift is
-    the same in neighbouring epochs, and cancels, and epochs of unusually large steps do not decide.
-
-    Args:
-        window: The window, with rows at even distances.
-        curvature: The sharp directions.
-        steps_per_epoch: Minibatches in an epoch.
-        rule: Step of the optimiser; plain SGD by default.
-
-    Returns:
-        The share; NaN where the window holds fewer than two whole epochs, no rows stand at the ends of epochs, or
-        nothing moves outside the directions.
-
-    Raises:
-        InputError: If the window has fewer than three rows.
-
-    Example:
-        >>> import torch
-        >>> from landscope.synthetic import sgd_over_epochs
-        >>> noise = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
-        >>> path = sgd_over_epochs(noise - noise.mean(0), 6, learning_rate=0.1, seed=0)
-        >>> round(epoch_noise_share(Trajectory.of(path), Directions.of(torch.eye(3)[:1]), 8), 6)
-        0.0
-    """
-    check_count("steps_per_epoch", steps_per_epoch, minimum=2)
-    (_, increments), steps = increments_of(window), window.steps
-    outside = _outside(increments, curvature.directions)
-    if rule is not None and rule.momentum:
-        outside, steps = _without_momentum(outside, rule, int(steps[1] - steps[0])), steps[1:]
-    lengths, rows = epoch_lengths(steps, steps_per_epoch)
-    whole = [part for part in outside.split(lengths) if len(part) == rows > 1]
-    if len(whole) < 2:
-        return math.nan
-    changes = torch.stack([part.sum(dim=0) for part in whole]).diff(dim=0).square().sum(dim=1)
-    powers = torch.stack([part.square().sum() for part in whole])
-    both = powers[1:] + powers[:-1]
-    return float((changes / both)[both > 0].median())
-
-
-def epoch_lengths(steps: Tensor, steps_per_epoch: int) -> tuple[list[int], int]:
-    """Increments of the rows in each epoch, and those in a whole one: 0 where no rows stand at the ends of epochs.
-
-    Args:
-        steps: Steps of the rows, at even distances.
-        steps_per_epoch: Steps of an epoch; the first begins before step 1.
-    """
-    first, second = steps[:2].tolist()
-    spacing = second - first
-    rows = steps_per_epoch // spacing if steps_per_epoch % spacing == first % spacing == 0 else 0
-    epoch = (steps[1:] - 1) // steps_per_epoch
-    return torch.unique_consecutive(epoch, return_counts=True)[1].tolist(), rows
-
-
-def _without_momentum(increments: Tensor, rule: StepRule, spacing: int) -> Tensor:
-    """What is new in each increment but the first."""
-    new = increments[1:] - rule.momentum**spacing * increments[:-1]
-    if rule.nesterov and spacing == 1:
-        new[0] /= 1 + rule.momentum
-        for earlier, here in itertools.pairwise(new):
-            here.add_(earlier, alpha=rule.momentum).div_(1 + rule.momentum)
-    return new
+    return sum(float(row @ product(row.to(window.row(0))).to(row)) for row in beyond) / power
 
 
 def finite_window_process(
@@ -298,7 +222,3 @@ def _noise(
         # Of n minibatches of an epoch the sum has the variance n (1 - n/M), nothing for all M.
         part -= part.mean(dim=0) * (1 - math.sqrt(max(0.0, 1 - len(part) / steps_per_epoch)))
     return rows
-
-
-def _outside(rows: Tensor, directions: Tensor) -> Tensor:
-    return rows - (rows @ directions.T) @ directions

@@ -20,7 +20,8 @@ from landscope.study.analysis import Analysis
 from landscope.study.curvature_matrix import curvature_matrix
 from landscope.study.parts import Part
 from landscope.study.relaxation import Relaxation, is_adaptive, relaxation_of, step_rule_of
-from landscope.surrogates.finite_window import epoch_noise_share, finite_window_process, rest_curvature
+from landscope.surrogates.epoch_share import length_of_epochs
+from landscope.surrogates.finite_window import finite_window_process, rest_curvature
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
 
@@ -28,8 +29,6 @@ __all__ = ["PROCESS", "PROCESS_FRESH", "finite_window_parts", "reshuffled_epochs
 
 PROCESS = "finite-window process"
 PROCESS_FRESH = "finite-window process, its next window"
-_RESHUFFLED_BELOW = 0.5
-"""Share of independent noise over an epoch below which minibatches count as drawn without replacement."""
 _MEASURED_MODES = 200
 """Log-spaced modes of the process whose flatness is measured: each stands for its neighbours."""
 
@@ -118,8 +117,7 @@ def reshuffled_epochs(window: Trajectory, curvature: Directions, analysis: Analy
     count = analysis.steps_per_epoch
     if count is None or count < 2:
         return None
-    share = epoch_noise_share(window, curvature, count, rule=step_rule_of(analysis.facts))
-    return count if share < _RESHUFFLED_BELOW else None
+    return length_of_epochs(window, curvature, count, rule=step_rule_of(analysis.facts))
 
 
 def _rows(number: int, analysis: Analysis) -> tuple[Exponents, Exponents]:
