@@ -47,14 +47,14 @@ def thermal_noise(psi, proportional):
     )  # fmt: skip
 
 
-def without_end(psi, half=0.05, relaxations=1e3):
+def without_end(psi, half=0.05, relaxations=1e3, order_unknown=""):
     """psi_infinity with its interval, in a window that shows so many relaxation times of each direction."""
     ones, shown = torch.ones(3).double(), float(window_factor(torch.tensor(relaxations)))
     return WindowLimit(
         name="", curvature=ones, variance=ones, predicted=shown * ones, limit=ones, time=ones,
         relaxations=relaxations * ones, width=ones.cumsum(0), used=ones.bool(), psi=psi, psi_interval=NOTHING,
         psi_predicted=psi, psi_infinity=psi, psi_infinity_interval=(psi - half, psi + half), psi_infinity_reach=half,
-        interval_reason="", n_used=3, steps_per_epoch=None,
+        interval_reason="", n_used=3, steps_per_epoch=None, order_unknown=order_unknown,
     )  # fmt: skip
 
 
@@ -81,12 +81,14 @@ def controls(*, hessian=1.0, thermal=-2.0, proportional=0.5, replaced=-1.0, resh
         ("inverse_einstein", {"limit": (0.15, 0.05)}, "contested"),
         ("inverse_einstein", {"limit": (0.15, 0.5)}, "undecided"),
         ("inverse_einstein", {"limit": (1.0, 0.05, 1.0)}, "undecided"),  # half a relaxation time
+        ("inverse_einstein", {"limit": (1.0, 0.05, 1e3, "no epoch")}, "undecided"),
         ("inverse_einstein", {"limit": None}, "undecided"),
         ("tau_by_sampling", {}, "reproduced"),
         ("tau_by_sampling", {"replaced": -0.1, "reshuffled": -0.1}, "contested"),  # nothing relaxes in either
         ("tau_by_sampling", {"replaced": -2.0}, "not reproduced"),
         ("tau_by_sampling", {"replaced": -1.3}, "undecided"),
         ("psi_hessian", {"hessian": 4.0, "limit": (4.0, 0.05)}, "reproduced"),
+        ("psi_hessian", {"hessian": 4.0, "limit": (4.0, 0.05, 1e3, "no epoch")}, "undecided"),
         ("psi_hessian", {"hessian": 4.0, "limit": (0.1, 0.05)}, "contested"),
         ("psi_hessian", {"hessian": 4.0, "limit": None}, "undecided"),
         ("psi_hessian", {"hessian": 1.0}, "not reproduced"),

@@ -11,7 +11,7 @@ from landscope.landscape.preconditioned import adam_preconditioner
 from landscope.law.window_limit import WindowLimit
 from landscope.noise import StepRule
 from landscope.study.checkpoints import Checkpoints
-from landscope.study.minibatch_order import why_order_unknown
+from landscope.study.minibatch_order import why_epochs_unseen
 from landscope.study.relaxation import relaxation_of, step_rule_of
 from landscope.study.second_moments import SecondMoments, steady_scale
 from landscope.study.training_facts import TrainingFacts
@@ -124,13 +124,13 @@ def test_a_run_in_reshuffled_epochs_has_the_limit_of_its_own_order(tmp_path):
 
 def test_why_a_window_cannot_show_the_order_of_its_minibatches():
     steps = torch.arange(1, 42)
-    assert why_order_unknown(steps, 10) == ""
-    assert why_order_unknown(steps, None) == "the steps in an epoch are not: ls.Study(..., steps_per_epoch=...)"
-    assert why_order_unknown(steps, 30) == "the window holds fewer than two whole epochs of 30 steps"
-    assert why_order_unknown(3 * steps, 10) == "no rows stand at the ends of the epochs of 10 steps"
+    assert why_epochs_unseen(steps, 10) == ""
+    assert why_epochs_unseen(steps, None) == "the steps in an epoch are not: ls.Study(..., steps_per_epoch=...)"
+    assert why_epochs_unseen(steps, 30) == "the window holds fewer than two whole epochs of 30 steps"
+    assert why_epochs_unseen(3 * steps, 10) == "no rows stand at the ends of the epochs of 10 steps"
     window, axis = ls.Trajectory.of(torch.randn(41, 3)), ls.directions.Directions.of(torch.eye(3)[:1])
     for epoch in (10, 30, 1000):  # the share of the noise left over an epoch is unknown in the same cases
-        assert math.isnan(ls.surrogates.epoch_noise_share(window, axis, epoch)) == bool(why_order_unknown(steps, epoch))
+        assert math.isnan(ls.surrogates.epoch_noise_share(window, axis, epoch)) == bool(why_epochs_unseen(steps, epoch))
 
 
 def test_an_order_that_is_not_known_is_said(tmp_path):

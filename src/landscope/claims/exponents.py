@@ -15,7 +15,7 @@ from landscope.wording import drawn_text
 
 __all__ = [
     "ALONG_CURVATURE", "LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "exponent_of",
-    "fresh_exponent", "limit_control", "no_band", "process_control", "too_short_for_the_limit",
+    "fresh_exponent", "limit_control", "no_band", "process_control", "why_limit_unidentified",
 ]  # fmt: skip
 
 NULL_NAME = "the shuffled-increment null"
@@ -140,11 +140,13 @@ def limit_control(key: str, limit: WindowLimit | None) -> Control:
     if key == "psi_D":
         # Increments do not feel how long the window is: it leaves no doubt, whatever it shows of the variance.
         return Control(ALONG_CURVATURE, band, "agree")
-    return Control(LIMIT_NAME, band, "agree", unidentified=too_short_for_the_limit(limit))
+    return Control(LIMIT_NAME, band, "agree", unidentified=why_limit_unidentified(limit))
 
 
-def too_short_for_the_limit(limit: WindowLimit) -> str:
-    """Why a window cannot show its limit: it holds too little of the variance of its slowest direction; or empty."""
+def why_limit_unidentified(limit: WindowLimit) -> str:
+    """Why a window cannot show its limit: it holds too little of its slowest direction, or no order; or empty."""
+    if limit.order_unknown:
+        return f"the order of the minibatches is not known, as {limit.order_unknown}"
     shown = float(limit.shown[limit.used].min())
     if shown > _LEAST_SHOWN:
         return ""

@@ -14,7 +14,7 @@ from landscope.claims.exponents import (
     exponent_measurement,
     no_band,
     process_control,
-    too_short_for_the_limit,
+    why_limit_unidentified,
 )
 from landscope.claims.one_sided import POSSIBLE, one_sided
 from landscope.claims.tolerance import SAME_EXPONENT, exponent_range
@@ -105,7 +105,7 @@ def _limit(limit: WindowLimit | None) -> Control:
     if limit is None or math.isnan(limit.psi_infinity):
         return Control(LIMIT_NAME, (math.nan, math.nan), "agree")
     value = _falling(limit.limit[limit.used], limit.width[limit.used])
-    return Control(LIMIT_NAME, (value, value), "agree", unidentified=too_short_for_the_limit(limit))
+    return Control(LIMIT_NAME, (value, value), "agree", unidentified=why_limit_unidentified(limit))
 
 
 def _falling(variance: Float[Tensor, " n"], width: Float[Tensor, " n"]) -> float:

@@ -60,6 +60,7 @@ class WindowLimit(
         interval_reason: Why an exponent has no interval; empty where both have one.
         n_used: Directions fitted.
         steps_per_epoch: M, where the minibatches are those of reshuffled epochs; None where they are independent.
+        order_unknown: Why the window does not show the order, so that independent minibatches are assumed; or empty.
     """
 
     name: str
@@ -80,6 +81,7 @@ class WindowLimit(
     interval_reason: str
     n_used: int
     steps_per_epoch: int | None
+    order_unknown: str = ""
 
     @property
     def order(self) -> str:

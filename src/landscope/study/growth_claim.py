@@ -20,8 +20,8 @@ __all__ = ["growth_of_study"]
 def growth_of_study(analysis: Analysis) -> Mapping[str, Measurement]:
     """The growth of the variance beside that of a stationary process in the order of the run."""
     limit = analysis.load_if_there(saved.WINDOW_LIMIT)
-    # What keeps the limit from being measured also keeps the rates unknown.
-    rates = None if limit is None else _rates(analysis)
+    # What keeps the limit from being measured also keeps the rates unknown, and the process needs the order.
+    rates = None if limit is None or limit.order_unknown else _rates(analysis)
     return growth_measurements(
         analysis.load(saved.GROWTH), rates, batches_per_epoch=analysis.steps_per_epoch or 1,
         reshuffled=limit is not None and limit.steps_per_epoch is not None,

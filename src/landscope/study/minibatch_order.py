@@ -9,12 +9,12 @@ from landscope.study.analysis import Analysis
 from landscope.study.relaxation import step_rule_of
 from landscope.surrogates.epoch_share import epoch_lengths
 
-__all__ = ["order_of_the_process", "why_order_unknown"]
+__all__ = ["order_of_the_process", "why_epochs_unseen", "why_order_unknown"]
 
 
 def order_of_the_process(limit: WindowLimit, analysis: Analysis) -> str:
     """The order in words, with what it rests on: a wrong length of the epoch hides reshuffled minibatches."""
-    epoch, steps = analysis.steps_per_epoch, analysis.window.steps
+    epoch = analysis.steps_per_epoch
     if limit.steps_per_epoch not in (None, epoch):
         return (
             f"{limit.order} (the noise sums to zero over these, not over epochs of {epoch:,} steps, as told: "
@@ -22,15 +22,23 @@ def order_of_the_process(limit: WindowLimit, analysis: Analysis) -> str:
         )
     if limit.steps_per_epoch is not None or epoch == 1:  # with one step in an epoch there is no order
         return limit.order
-    if step_rule_of(analysis.facts).momentum:
-        steps = steps[1:]  # the first increment holds what momentum carries over from the row before it
-    if why := why_order_unknown(steps, epoch):
-        return f"{limit.order} (which is not known, as {why}; reshuffled epochs would give a larger ψ∞)"
+    if limit.order_unknown:
+        return f"{limit.order} (which is not known, as {limit.order_unknown}; reshuffled epochs would give a larger ψ∞)"
     return f"{limit.order} (the noise does not sum to zero over epochs of about {epoch:,} steps)"
 
 
-def why_order_unknown(steps: Tensor, steps_per_epoch: int | None) -> str:
-    """Why the steps of a window cannot show whether minibatches were reshuffled; empty where they can.
+def why_order_unknown(analysis: Analysis) -> str:
+    """Why the steps of the window cannot show whether minibatches were reshuffled; empty where they can."""
+    steps, epoch = analysis.window.steps, analysis.steps_per_epoch
+    if epoch == 1:  # there is no order
+        return ""
+    if step_rule_of(analysis.facts).momentum:
+        steps = steps[1:]  # the first increment holds what momentum carries over from the row before it
+    return why_epochs_unseen(steps, epoch)
+
+
+def why_epochs_unseen(steps: Tensor, steps_per_epoch: int | None) -> str:
+    """Why rows at these steps cannot show what is left over an epoch; empty where they can.
 
     Args:
         steps: Steps of the rows, at even distances.

@@ -18,6 +18,7 @@ from landscope.law.window_limit import WindowLimit, window_limit
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.curvature_matrix import curvature_matrix
+from landscope.study.minibatch_order import why_order_unknown
 from landscope.study.parts import Part
 from landscope.study.relaxation import Relaxation, is_adaptive, relaxation_of, step_rule_of
 from landscope.surrogates.epoch_share import length_of_epochs
@@ -83,11 +84,12 @@ def _limit(analysis: Analysis) -> WindowLimit:
     key, own = "curvature" if relaxation.scale is None else "relaxation", relaxation.scaled(window)
     with one_thread():
         epoch = reshuffled_epochs(own, curvature, analysis)
-    return window_limit(
+    limit = window_limit(
         curvature, own, analysis.load(saved.basis_flatness(key)),
         learning_rate=window.learning_rate if analysis.has_every_rate else analysis.learning_rate,
         rule=relaxation.rule, steps_per_epoch=epoch,
     )  # fmt: skip
+    return dataclasses.replace(limit, order_unknown=why_order_unknown(analysis))
 
 
 def _process(number: int, analysis: Analysis) -> tuple[Trajectory, Trajectory]:
