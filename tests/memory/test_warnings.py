@@ -147,6 +147,14 @@ def kept(**options):
     return ls.keep(model, CRITERION, task(0), **options)
 
 
+def penalised(memory, steps):
+    optimizer, (inputs, targets) = sgd(memory.model), task(1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (CRITERION(memory.model(inputs), targets) + memory.penalty()).backward()
+        optimizer.step()
+
+
 def told(memory, tmp_path):
     """How often a report and a consolidation say that the memory was forgotten."""
     with warnings.catch_warnings(record=True) as caught:
@@ -173,7 +181,13 @@ def test_a_training_without_the_memory_after_a_restart_is_told(tmp_path):
     assert told(again, tmp_path) == 1
 
 
-@pytest.mark.parametrize("what", ["held", "loaded", "merged", "tried", "replaced", "by the loss", "strength 0"])
+KEPT_IN_MIND = (
+    "held", "held by its penalty", "loaded", "merged", "tried", "replaced", "by the loss", "by the loss alone",
+    "strength 0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("what", KEPT_IN_MIND)
 def test_weights_that_are_changed_on_purpose_are_no_training_without_the_memory(tmp_path, what):
     memory = kept(**({"implicit": False} if what == "by the loss" else {}))
     model, before = memory.model, copy.deepcopy(memory.model.state_dict())
@@ -185,6 +199,12 @@ def test_weights_that_are_changed_on_purpose_are_no_training_without_the_memory(
         optimizer = sgd(model)
         with memory.training(optimizer):
             learn(model, optimizer, task(1), 30, torch.Generator())
+    elif what == "held by its penalty":
+        optimizer = sgd(model)
+        with ls.ProximalSteps(memory.held, model, optimizer):
+            learn(model, optimizer, task(1), 30, torch.Generator())
+    elif what == "by the loss alone":
+        penalised(memory, 30)
     elif what == "loaded":
         model.load_state_dict(other.state_dict())
     elif what == "merged":

@@ -376,8 +376,9 @@ class TaskMemory(SavedMemory):
         if self.held is None:
             return w.new_zeros(())
         value = self.held(w)
-        if value.requires_grad and self._monitor is not None:
-            value.register_hook(self._monitor.penalty_differentiated)
+        if value.requires_grad:
+            monitor, tasks = self._monitor, self._tasks
+            value.register_hook(lambda _: tasks.follow_gradient(self.model) if monitor is None else monitor.follow())
         return value
 
     def _check_ended(self) -> None:

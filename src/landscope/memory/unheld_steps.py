@@ -1,10 +1,12 @@
-"""Whether a model was trained without the memory that was to hold its earlier tasks."""
+"""Whether a model was trained while nothing held its earlier tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from torch import Tensor
+
+from landscope.penalties.proximal import times_held
 
 __all__ = ["ChangesInPlace"]
 
@@ -15,7 +17,8 @@ _SURE = 20
 class ChangesInPlace:
     """Counts how often parameters were changed in place, as every step of an optimiser does.
 
-    PyTorch counts these changes. Parameters that were replaced by others since, and copies, are not counted.
+    PyTorch counts these changes. Parameters that were replaced by others since, and copies, are not counted. Nor are
+    those that :class:`landscope.ProximalSteps` of any penalty held meanwhile, such as ``memory.held``.
 
     Example:
         >>> import torch
@@ -36,11 +39,15 @@ class ChangesInPlace:
 
     def start(self, tensors: Iterable[Tensor]) -> None:
         """Count from now on."""
-        self._before = {id(tensor): _version(tensor) for tensor in tensors}
+        self._before = {id(tensor): (_version(tensor), times_held(tensor)) for tensor in tensors}
 
     def are_a_training(self, tensors: Iterable[Tensor]) -> bool:
         """Whether there were so many that the model must have been trained since."""
-        return any(_version(tensor) - self._before.get(id(tensor), _version(tensor)) >= _SURE for tensor in tensors)
+        return any(self._was_trained(tensor) for tensor in tensors)
+
+    def _was_trained(self, tensor: Tensor) -> bool:
+        version, held = self._before.get(id(tensor), (_version(tensor), 0))
+        return _version(tensor) - version >= _SURE and times_held(tensor) == held
 
 
 def _version(tensor: Tensor) -> int:
