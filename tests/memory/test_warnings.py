@@ -219,6 +219,55 @@ def test_weights_that_are_changed_on_purpose_are_no_training_without_the_memory(
     assert told(memory, tmp_path) == 0
 
 
+def test_steps_without_the_memory_after_steps_of_its_penalty_are_told(tmp_path):
+    memory = kept()
+    penalised(memory, 1)
+    learn(memory.model, sgd(memory.model), task(1), 30, torch.Generator())
+    assert told(memory, tmp_path) == 1
+
+
+def test_a_report_does_not_say_what_a_budget_measured_before_a_training_without_it(tmp_path):
+    memory, path = kept(budget=0.5, samples=20), tmp_path / "report.html"
+    data = {"old": task(0), "new": task(1)}
+    assert "budget" in str(memory.report(data, CRITERION, path=path))
+    learn(memory.model, sgd(memory.model), task(1), 30, torch.Generator())
+    with pytest.warns(UserWarning, match="this memory held nothing meanwhile"):
+        assert "budget" not in str(memory.report(data, CRITERION, path=path))
+    trained(memory)
+    assert "budget" in str(memory.report(data, CRITERION, path=path))
+
+
+def trained(memory):
+    optimizer = sgd(memory.model)
+    with memory.training(optimizer):
+        learn(memory.model, optimizer, task(1), 2, torch.Generator())
+
+
+@pytest.mark.parametrize("how", ["another layer", "new values"])
+def test_a_new_head_of_the_same_shape_is_told_once(how):
+    memory = kept()
+    if how == "another layer":
+        memory.model[4] = nn.Linear(memory.model[4].in_features, memory.model[4].out_features)
+    else:
+        memory.model[4].reset_parameters()
+    with pytest.warns(UserWarning, match=r"4\.weight, 4\.bias have new values .* with select= of the weights"):
+        trained(memory)
+    trained(memory)  # warnings are errors here
+
+
+@pytest.mark.parametrize("what", ["loaded", "rounded", "not selected", "strength 0"])
+def test_other_values_on_purpose_are_no_new_head(what):
+    memory = kept(**({"select": ["0.*", "2.*"]} if what == "not selected" else {}))
+    if what == "loaded":
+        memory.model.load_state_dict(network(seed=1).state_dict())
+    elif what == "rounded":
+        memory.model.bfloat16().float()
+    else:
+        memory.strength = 0.0 if what == "strength 0" else memory.strength
+        memory.model[4].reset_parameters()
+    trained(memory)
+
+
 def test_layers_frozen_after_the_memory_was_made_are_to_be_frozen_before():
     model = network()
     memory = ls.keep(model, CRITERION, task(0))

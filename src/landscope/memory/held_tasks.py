@@ -27,7 +27,7 @@ from landscope.memory.unheld_steps import ChangesInPlace
 from landscope.parameters import ParameterSpace, named_tensors
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.compression.scaled import scaled_penalty
-from landscope.penalties.warnings import warn
+from landscope.penalties.warnings import listed, warn
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.running_statistics import copied_statistics
@@ -259,6 +259,18 @@ class HeldTasks:
         """Note the weights as they are, by which they are recognised where their shape changes later."""
         if self.fingerprint.selected and not changed_names(self._space, model):
             self.fingerprint = self.fingerprint.seen(self._space, self._space.flatten(model))
+
+    def warn_of_new_values(self, tensors: list[Tensor]) -> None:
+        """Say which held parameters have new values where the rest is as it was, such as a new head."""
+        named = dict(zip(self._space.names, tensors, strict=True))
+        if self.penalty is None or not self.strength or not (new := self.fingerprint.with_new_values(named)):
+            return
+        warn(
+            f"{listed(new)} have new values since they were last seen, and the other weights are as they were; they "
+            "are held at the values at the end of the last task, and drawn back there. For a new head of the same "
+            "shape, make the memory with select= of the weights that all tasks share, before the head is replaced",
+            LandscopeWarning,
+        )
 
     def follow(self, space: ParameterSpace, model: nn.Module, *, rows: bool) -> None:
         """Hold what is shared with the parameters that the model has now, and say what is not.
