@@ -172,6 +172,14 @@ def test_a_training_without_the_memory_is_told_once(tmp_path, options):
     assert told(memory, tmp_path) == 1
 
 
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
+def test_a_fused_training_without_the_memory_is_told(tmp_path, kind):
+    """As under the Hugging Face Trainer, whose default is fused: PyTorch counts no change of the weights then."""
+    memory = kept()
+    learn(memory.model, kind(memory.model.parameters(), lr=1e-3, fused=True), task(1), 30, torch.Generator())
+    assert told(memory, tmp_path) == 1
+
+
 def test_a_training_without_the_memory_after_a_restart_is_told(tmp_path):
     memory = kept()
     again = ls.TaskMemory(network(seed=1))
