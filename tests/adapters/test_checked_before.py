@@ -97,3 +97,32 @@ def test_trainers_try_the_criterion_on_their_own_data_before_the_first_step(tmp_
             with expected:
                 trained(huggingface.TaskMemoryCallback(memory, criterion=criterion, data=given), own, tmp_path)
             assert own.calls == (2 if is_right else 0)
+
+
+class Doubled(Called):
+    """Its loss is no usual criterion of its logits."""
+
+    def forward(self, x, labels=None):
+        outputs = super().forward(x, labels)
+        return outputs if labels is None else ModelOutput(loss=2 * outputs.loss, logits=outputs.logits)
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+def test_the_loss_inside_a_model_is_looked_for_before_the_first_step(tmp_path):
+    for model in (Called(), Doubled()):
+        memory = ls.keep(model, CE, (X, Y))
+        is_known = type(model) is Called
+        told = contextlib.nullcontext() if is_known else pytest.warns(UserWarning, match="needs a criterion: .*Doubled")
+        with told:  # warnings are errors here
+            trained(huggingface.TaskMemoryCallback(memory), model, tmp_path)
+        assert model.calls == 2
+        data = [{"x": X, "labels": Y}]
+        if is_known:
+            memory.consolidate(data=data)
+            continue
+        with pytest.raises(InputError, match="one usual criterion of the logits"):
+            memory.consolidate(data=data)
+        with pytest.raises(InputError, match="one usual criterion of the logits"):  # asked for by name
+            trained(huggingface.TaskMemoryCallback(memory, data=data), model, tmp_path)
+        trained(huggingface.TaskMemoryCallback(memory, criterion=CE), model, tmp_path)
+        assert model.calls == 4

@@ -261,3 +261,11 @@ def test_weights_that_went_through_another_precision_are_the_same(kind):
     again.load_state_dict({name: value.to(kind) for name, value in model.state_dict().items()})
     for one in (again, copy.deepcopy(again).to(kind)):
         ls.TaskMemory(one, method="l2", strength=1.0).load_state_dict(memory.state_dict())
+
+
+def test_print_says_what_multiplies_a_strength():
+    """A budget adapts no strength of 0, nor any where it measures at the end alone."""
+    replayed = ls.keep(network(), CRITERION, task(0), method=None, replay=8, budget=0.05)
+    assert repr(replayed).splitlines()[3] == "  strength  0"
+    at_end = ls.keep(network(), CRITERION, task(0), budget=0.05, at_end=True)
+    assert repr(at_end).splitlines()[3] == "  strength  1"

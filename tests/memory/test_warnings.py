@@ -147,6 +147,14 @@ def kept(**options):
     return ls.keep(model, CRITERION, task(0), **options)
 
 
+def penalised(memory, steps):
+    optimizer, (inputs, targets) = sgd(memory.model), task(1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (CRITERION(memory.model(inputs), targets) + memory.penalty()).backward()
+        optimizer.step()
+
+
 def told(memory, tmp_path):
     """How often a report and a consolidation say that the memory was forgotten."""
     with warnings.catch_warnings(record=True) as caught:
@@ -164,6 +172,14 @@ def test_a_training_without_the_memory_is_told_once(tmp_path, options):
     assert told(memory, tmp_path) == 1
 
 
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
+def test_a_fused_training_without_the_memory_is_told(tmp_path, kind):
+    """As under the Hugging Face Trainer, whose default is fused: PyTorch counts no change of the weights then."""
+    memory = kept()
+    learn(memory.model, kind(memory.model.parameters(), lr=1e-3, fused=True), task(1), 30, torch.Generator())
+    assert told(memory, tmp_path) == 1
+
+
 def test_a_training_without_the_memory_after_a_restart_is_told(tmp_path):
     memory = kept()
     again = ls.TaskMemory(network(seed=1))
@@ -173,7 +189,13 @@ def test_a_training_without_the_memory_after_a_restart_is_told(tmp_path):
     assert told(again, tmp_path) == 1
 
 
-@pytest.mark.parametrize("what", ["held", "loaded", "merged", "tried", "replaced", "by the loss", "strength 0"])
+KEPT_IN_MIND = (
+    "held", "held by its penalty", "loaded", "merged", "tried", "replaced", "by the loss", "by the loss alone",
+    "strength 0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("what", KEPT_IN_MIND)
 def test_weights_that_are_changed_on_purpose_are_no_training_without_the_memory(tmp_path, what):
     memory = kept(**({"implicit": False} if what == "by the loss" else {}))
     model, before = memory.model, copy.deepcopy(memory.model.state_dict())
@@ -185,6 +207,12 @@ def test_weights_that_are_changed_on_purpose_are_no_training_without_the_memory(
         optimizer = sgd(model)
         with memory.training(optimizer):
             learn(model, optimizer, task(1), 30, torch.Generator())
+    elif what == "held by its penalty":
+        optimizer = sgd(model)
+        with ls.ProximalSteps(memory.held, model, optimizer):
+            learn(model, optimizer, task(1), 30, torch.Generator())
+    elif what == "by the loss alone":
+        penalised(memory, 30)
     elif what == "loaded":
         model.load_state_dict(other.state_dict())
     elif what == "merged":
@@ -197,6 +225,55 @@ def test_weights_that_are_changed_on_purpose_are_no_training_without_the_memory(
         if what == "tried":
             model.load_state_dict(before)
     assert told(memory, tmp_path) == 0
+
+
+def test_steps_without_the_memory_after_steps_of_its_penalty_are_told(tmp_path):
+    memory = kept()
+    penalised(memory, 1)
+    learn(memory.model, sgd(memory.model), task(1), 30, torch.Generator())
+    assert told(memory, tmp_path) == 1
+
+
+def test_a_report_does_not_say_what_a_budget_measured_before_a_training_without_it(tmp_path):
+    memory, path = kept(budget=0.5, samples=20), tmp_path / "report.html"
+    data = {"old": task(0), "new": task(1)}
+    assert "budget" in str(memory.report(data, CRITERION, path=path))
+    learn(memory.model, sgd(memory.model), task(1), 30, torch.Generator())
+    with pytest.warns(UserWarning, match="this memory held nothing meanwhile"):
+        assert "budget" not in str(memory.report(data, CRITERION, path=path))
+    trained(memory)
+    assert "budget" in str(memory.report(data, CRITERION, path=path))
+
+
+def trained(memory):
+    optimizer = sgd(memory.model)
+    with memory.training(optimizer):
+        learn(memory.model, optimizer, task(1), 2, torch.Generator())
+
+
+@pytest.mark.parametrize("how", ["another layer", "new values"])
+def test_a_new_head_of_the_same_shape_is_told_once(how):
+    memory = kept()
+    if how == "another layer":
+        memory.model[4] = nn.Linear(memory.model[4].in_features, memory.model[4].out_features)
+    else:
+        memory.model[4].reset_parameters()
+    with pytest.warns(UserWarning, match=r"4\.weight, 4\.bias have new values .* with select= of the weights"):
+        trained(memory)
+    trained(memory)  # warnings are errors here
+
+
+@pytest.mark.parametrize("what", ["loaded", "rounded", "not selected", "strength 0"])
+def test_other_values_on_purpose_are_no_new_head(what):
+    memory = kept(**({"select": ["0.*", "2.*"]} if what == "not selected" else {}))
+    if what == "loaded":
+        memory.model.load_state_dict(network(seed=1).state_dict())
+    elif what == "rounded":
+        memory.model.bfloat16().float()
+    else:
+        memory.strength = 0.0 if what == "strength 0" else memory.strength
+        memory.model[4].reset_parameters()
+    trained(memory)
 
 
 def test_layers_frozen_after_the_memory_was_made_are_to_be_frozen_before():

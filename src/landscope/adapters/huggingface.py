@@ -184,19 +184,23 @@ class TaskMemoryCallback(MemorySession, _TrainerSession):
     Args:
         memory: Memory of the Trainer's model, or of a module inside it.
         resume_from: Folder of the checkpoint to resume from, if it is outside of ``output_dir``.
-        criterion: Loss of the task, as you pass it to ``memory.consolidate``, such as ``language_model_losses``. With
-            it, the method is tried on a few samples before the first step, so that a training of hours does not end
-            with its error.
+        criterion: Loss of the task, as you pass it to ``memory.consolidate``; None for the loss that the model itself
+            computes. If it, ``data`` or ``losses`` is given, the method is tried on a few samples before the first
+            step, so that a training of hours does not end with its error. Without any, a batch shows whether the loss
+            inside the model can be taken.
         data: Data of the task in the form that the memory's model takes; by default the loader of the Trainer.
         losses: ``losses(model, batch)`` in place of a criterion.
         loss_options: How the loss is evaluated, as for ``memory.consolidate``.
 
     Raises:
-        InputError: When training begins, if the method does not work for this model and this criterion (where one was
-            passed), the memory is of another model, or the checkpoint to resume from contains
-            no memory.
+        InputError: When training begins, if the method does not work for this model and the loss or data passed, the
+            memory is of another model, or the checkpoint to resume from contains no memory.
         StorageError: When a training is resumed, if the memory's file is damaged.
         NonFiniteError: During training, if a weight became NaN or infinite.
+
+    Warns:
+        LandscopeWarning: When training begins, if no loss or data were passed and the loss inside the model is none
+            that ``memory.consolidate(data=...)`` could take.
 
     Example:
         >>> from landscope import TaskMemory

@@ -175,16 +175,17 @@ class TaskMemoryCallback(MemorySession, _LightningSession):
 
     Args:
         memory: Memory of the ``LightningModule``, or of a module inside it.
-        criterion: Loss of the task, as you pass it to ``memory.consolidate``. With it, the method is tried on a few
-            samples before the first step, so that a ``fit`` of hours does not end with its error.
+        criterion: Loss of the task, as you pass it to ``memory.consolidate``; None for the loss that the model itself
+            computes. If it, ``data`` or ``losses`` is given, the method is tried on a few samples before the first
+            step, so that a ``fit`` of hours does not end with its error.
         data: Data of the task in the form that the memory's model takes; by default the loader of ``fit``.
         losses: ``losses(model, batch)`` in place of a criterion.
         loss_options: How the loss is evaluated, as for ``memory.consolidate``.
 
     Raises:
-        InputError: When training begins, if the method does not work for this model and this criterion (where one was
-            passed), the memory is of another model, the checkpoint to resume from contains no
-            memory of these weights, or the weights are in no optimiser or in several.
+        InputError: When training begins, if the method does not work for this model and the loss or data passed, the
+            memory is of another model, the checkpoint to resume from contains no memory of these weights, or the
+            weights are in no optimiser or in several.
         NonFiniteError: During training, if a weight became NaN or infinite.
 
     Example:

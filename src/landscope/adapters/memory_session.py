@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import torch
@@ -12,8 +12,10 @@ from torch import nn
 
 from landscope._checks import check_kind
 from landscope.adapters.session import Training, TrainingSession
-from landscope.errors import InputError, LandscopeError
+from landscope.errors import InputError, LandscopeError, LandscopeWarning
 from landscope.memory.task_memory import TaskMemory
+from landscope.notices import warn
+from landscope.risk.own_loss import own_criterion, takes_labels
 from landscope.seeded import seeded
 from landscope.study.first_samples import first_samples
 
@@ -25,8 +27,10 @@ class MemorySession(TrainingSession):
 
     Args:
         memory: Memory of the trained model, or of a part of it.
-        criterion: Loss of the task, as for ``memory.consolidate``; with it, the method is tried on a few samples before
-            the first step. None to try nothing.
+        criterion: Loss of the task, as for ``memory.consolidate``; None with ``losses``, or for the loss that the model
+            itself computes. The method is tried on a few samples before the first step if one of ``criterion``,
+            ``data``, ``losses`` and ``loss_options`` is given. Otherwise the loss inside the model is looked for, where
+            it takes labels, and a warning says if ``memory.consolidate(data=...)`` could not take it.
         data: Data of the task, as for ``memory.consolidate``; by default those of the framework's loader.
         losses: ``losses(model, batch)`` in place of a criterion.
         loss_options: How the loss is evaluated, as for ``memory.consolidate``.
@@ -48,11 +52,6 @@ class MemorySession(TrainingSession):
                     expected=call, got=type(loss).__name__,
                     hint="Pass the loss of the task, as for memory.consolidate(criterion, data).",
                 )  # fmt: skip
-        if (data is not None or loss_options is not None) and criterion is None and losses is None:
-            raise InputError(
-                expected="criterion or losses=, with data or loss_options", got="none",
-                hint="Pass both, as for memory.consolidate(criterion, data).",
-            )  # fmt: skip
         self._criterion, self._data, self._losses, self._loss_options = criterion, data, losses, loss_options
 
     def close(self) -> None:
@@ -63,17 +62,31 @@ class MemorySession(TrainingSession):
 
     def _context(self, training: Training) -> contextlib.AbstractContextManager[None]:
         self._check_model(training.model)
-        if self._criterion is not None or self._losses is not None:
+        given = (self._criterion, self._data, self._losses, self._loss_options)
+        if any(one is not None for one in given):
             self._try(self._criterion, training.data if self._data is None else self._data)
+        elif takes_labels(self.memory.model):
+            self._look_for_own_loss(training.data)
         return self.memory.training(training.optimizer_for(self.memory.space, self.memory.model))
 
     def _try(self, criterion: Callable[..., Any] | None, data: Any) -> None:
         """Raise if the method does not work for this model and this loss; the training stays as it is to the bit."""
-        with seeded(0), warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")  # the end of the task says it again, of all data
-            few = first_samples(data, collated=True)
-            if few is not None:
+        with _apart_from_training():
+            if (few := first_samples(data, collated=True)) is not None:
                 self.memory.check(criterion, few, losses=self._losses, loss_options=self._loss_options)
+
+    def _look_for_own_loss(self, data: Any) -> None:
+        """Say where the loss inside the model is none that the end of the task could take; this costs two batches."""
+        try:
+            with _apart_from_training():
+                if (few := first_samples(data, collated=True)) is not None:
+                    own_criterion(self.memory.model, few)
+        except InputError as error:
+            warn(
+                f"after this training, memory.consolidate(data=...) needs a criterion: {error} Pass criterion= or "
+                "losses= to the callback too, and it is tried before the first step",
+                LandscopeWarning,
+            )
 
     def _check_model(self, model: nn.Module) -> None:
         """Raise unless the memory is of this model or of a part of it, which may have changed since."""
@@ -83,3 +96,11 @@ class MemorySession(TrainingSession):
                 hint="Make the memory from the same model object that is trained.",
             )  # fmt: skip
         self.memory.follow_model()
+
+
+@contextlib.contextmanager
+def _apart_from_training() -> Generator[None]:
+    """A context after which the training goes on as if nothing had been tried."""
+    with seeded(0), warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")  # the end of the task says it again, of all data
+        yield

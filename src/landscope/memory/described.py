@@ -21,7 +21,7 @@ def described(memory: HoldsTasks, tasks: HeldTasks) -> str:
     facts = {
         "method": _method(memory),
         "tasks": f"{len(tasks.names)} held: {_listed(tasks.names)}" if tasks.names else "none held yet",
-        "strength": _strength(memory),
+        "strength": _strength(memory, tasks),
         "budget": _budget(tasks),
         **({"spent": str(memory.rise)} if memory.rise is not None and tasks.names else {}),
         "stored": f"{memory.n_stored:,} numbers, {memory.n_stored / dim:.3g} for each weight" if dim else "nothing",
@@ -43,10 +43,12 @@ def _method(memory: HoldsTasks) -> str:
     return f"{memory.method.name}, {steps}"
 
 
-def _strength(memory: HoldsTasks) -> str:
+def _strength(memory: HoldsTasks, tasks: HeldTasks) -> str:
     found = f"{memory.strength:.4g}"
-    if (rise := memory.rise) is not None:
-        return f"{found}, multiplied by {rise.factor:.3g} now, by the budget"
+    if memory.strength == 0:
+        return found
+    if (budget := tasks.budget) is not None and not budget.at_end:
+        return f"{found}, multiplied by {budget.factor:.3g} now, by the budget"
     return f"{found}, multiplied by {memory.output_ratio:.3g} now" if memory.output_ratio != 1 else found
 
 

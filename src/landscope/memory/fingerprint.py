@@ -17,6 +17,8 @@ __all__ = ["Fingerprint"]
 
 _MOST_VALUES = 64
 _DIGITS = 16
+_NEW, _SAME = 0.5, 0.01
+"""Distance over length above which values are new ones, and below which they are those before, up to rounding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +70,20 @@ class Fingerprint:
             for name in old.names
             if name in now and now[name] != before[name] and not self._begins(name, before[name], tensors[name])
         ]
+
+    def with_new_values(self, tensors: Mapping[str, Tensor]) -> list[str]:
+        """Parameters whose values have nothing to do with the earlier ones, where some others are as they were.
+
+        Where all have other values, another model was loaded. A parameter that was zero is not asked.
+        """
+        moved = {
+            name: float((_some(tensor.detach(), tensor.shape).cpu() - then).norm() / then.norm())
+            for name, tensor in tensors.items()
+            if not tensor.is_meta and (then := self.selected.get(name)) is not None and then.any()
+            if then.shape == _places(tensor.shape).shape
+        }
+        new = [name for name, share in moved.items() if share > _NEW]
+        return new if any(share < _SAME for share in moved.values()) else []
 
     def _begins(self, name: str, shape: tuple[int, ...], tensor: Tensor) -> bool:
         """Whether the shared part of a parameter has the values that it had."""

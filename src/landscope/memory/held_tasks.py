@@ -27,7 +27,7 @@ from landscope.memory.unheld_steps import ChangesInPlace
 from landscope.parameters import ParameterSpace, named_tensors
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.compression.scaled import scaled_penalty
-from landscope.penalties.warnings import warn
+from landscope.penalties.warnings import listed, warn
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.running_statistics import copied_statistics
@@ -74,7 +74,8 @@ class HeldTasks:
         self.is_trained = False
         """Whether a training began since the last task ended."""
         self._changes = ChangesInPlace()
-        self._said_unheld = False
+        self.was_left_out = False
+        """Whether the model was trained since then without the memory, as far as that was asked."""
         self.fingerprint = Fingerprint()
         """What the model was when its tasks were kept."""
 
@@ -121,7 +122,11 @@ class HeldTasks:
 
     def wait_for_training(self, model: nn.Module) -> None:
         """Begin where no training has begun."""
-        self.is_trained = self._said_unheld = False
+        self.is_trained = self.was_left_out = False
+        self._changes.start(self._space.tensors(model))
+
+    def follow_gradient(self, model: nn.Module) -> None:
+        """Note that a gradient of the penalty was taken outside of a training: what comes next may be a step of it."""
         self._changes.start(self._space.tensors(model))
 
     def warn_if_trained_without(self, model: nn.Module) -> None:
@@ -130,10 +135,10 @@ class HeldTasks:
         Weights that were loaded, averaged or merged are no training.
         """
         holds = self.n_tasks and (self.strength > 0 or self.replayed is not None)
-        if self.is_trained or self._said_unheld or not holds or changed_names(self._space, model):
+        if self.is_trained or self.was_left_out or not holds or changed_names(self._space, model):
             return
         if self._changes.are_a_training(self._space.tensors(model)) and not self.history.is_at_end(model):
-            self._said_unheld = True
+            self.was_left_out = True
             warn(
                 f"the model was trained since {self.names[-1]!r} ended, and no step was taken inside `with "
                 "memory.training(optimizer):`, so this memory held nothing meanwhile; go back to the weights at the "
@@ -254,6 +259,18 @@ class HeldTasks:
         """Note the weights as they are, by which they are recognised where their shape changes later."""
         if self.fingerprint.selected and not changed_names(self._space, model):
             self.fingerprint = self.fingerprint.seen(self._space, self._space.flatten(model))
+
+    def warn_of_new_values(self, tensors: list[Tensor]) -> None:
+        """Say which held parameters have new values where the rest is as it was, such as a new head."""
+        named = dict(zip(self._space.names, tensors, strict=True))
+        if self.penalty is None or not self.strength or not (new := self.fingerprint.with_new_values(named)):
+            return
+        warn(
+            f"{listed(new)} have new values since they were last seen, and the other weights are as they were; they "
+            "are held at the values at the end of the last task, and drawn back there. For a new head of the same "
+            "shape, make the memory with select= of the weights that all tasks share, before the head is replaced",
+            LandscopeWarning,
+        )
 
     def follow(self, space: ParameterSpace, model: nn.Module, *, rows: bool) -> None:
         """Hold what is shared with the parameters that the model has now, and say what is not.

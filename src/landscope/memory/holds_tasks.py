@@ -196,10 +196,12 @@ class HoldsTasks:
             (torch.Size([2, 2]), 0.0)
         """
         self._warn_if_trained_without()
+        left_out = self._tasks.was_left_out and not self._tasks.is_trained
+        rise = None if left_out else self.rise  # nobody measured the model as it is now
         return report_of(
             self.model, self._tasks.history, self.n_tasks, self.n_stored, evaluations, criterion, losses,
             loss_options=loss_options, higher_is_better=higher_is_better, path=path,
-            old=old, others=others, title=title, points=points, names=self.tasks, rise=self.rise,
+            old=old, others=others, title=title, points=points, names=self.tasks, rise=rise,
         )  # fmt: skip
 
     def __repr__(self) -> str:

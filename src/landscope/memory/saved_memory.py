@@ -71,6 +71,8 @@ class SavedMemory(HoldsTasks):
             change.warn(rows=had_rows)
         warn_of_other_weights(loaded.fingerprint, loaded.held, stored, self.space, self.model, pulls=self.strength > 0)
         self._tasks.load(loaded, self.model)
+        if stored != self.space:  # from now on, parameters are recognised in the shapes that they have now
+            self._tasks.see(self.model)
         self.n_held = loaded.n_held
         self._rows.load(loaded.rows, loaded.step)
 

@@ -175,6 +175,7 @@ class TaskMemory(SavedMemory):
                 memory was made; if the context ends without a step of this optimiser; if a loss contains
                 :meth:`penalty` beside implicit steps or, with ``implicit=False``, does not contain it; if parameters
                 changed name or shape since the last task: what both models share stays held, the rest is named.
+            LandscopeWarning: If some held weights have new values and the others are as they were, as with a new head.
             UnusedContextWarning: If the context is never entered by ``with``.
         """
         return TrainingContext(self._training(optimizer))
@@ -194,6 +195,7 @@ class TaskMemory(SavedMemory):
             check_optimizer(self.space, tensors, optimizer)
         if self._selects_all:
             warn_of_unprotected(self.model, tensors, optimizer)
+        self._tasks.warn_of_new_values(tensors)
         held = self._tasks.on(like.device, like.dtype)  # once a training: it checks all directions again
         outputs = self._tasks.followed
         with contextlib.ExitStack() as stack:
@@ -376,8 +378,9 @@ class TaskMemory(SavedMemory):
         if self.held is None:
             return w.new_zeros(())
         value = self.held(w)
-        if value.requires_grad and self._monitor is not None:
-            value.register_hook(self._monitor.penalty_differentiated)
+        if value.requires_grad:
+            monitor, tasks = self._monitor, self._tasks
+            value.register_hook(lambda _: tasks.follow_gradient(self.model) if monitor is None else monitor.follow())
         return value
 
     def _check_ended(self) -> None:

@@ -63,8 +63,8 @@ class StepMonitor(contextlib.AbstractContextManager["StepMonitor"]):
     def _after_step(self, *_: object) -> None:
         self._stepped = True
 
-    def penalty_differentiated(self, _: Tensor) -> None:
-        """Note that a gradient of the penalty was taken; a hook of its value."""
+    def follow(self) -> None:
+        """Note that a gradient of the penalty was taken."""
         if self._implicit and not self._penalised:
             warn(
                 "the loss contains memory.penalty() although implicit steps are taken too, so earlier tasks count "

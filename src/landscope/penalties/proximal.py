@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from landscope._checks import check_hooked, check_kind
 from landscope.errors import InputError, NonFiniteError
@@ -21,7 +22,7 @@ from landscope.penalties.warnings import WarnsIfUnused, warn, warn_of_statistics
 from landscope.protocols import Penalty
 from landscope.step_size import MovedWeights, StepSizes
 
-__all__ = ["ProximalSteps", "check_optimizer"]
+__all__ = ["ProximalSteps", "check_optimizer", "times_held"]
 
 
 @runtime_checkable
@@ -57,6 +58,8 @@ class AdaptedStrength(Protocol):
 
 _ACTIVE: weakref.WeakSet[ProximalSteps] = weakref.WeakSet()
 """The entered instances."""
+_TIMES_HELD = WeakIdKeyDictionary()
+"""Number of instances that were entered on each parameter."""
 
 
 class ProximalSteps(WarnsIfUnused):
@@ -149,6 +152,8 @@ class ProximalSteps(WarnsIfUnused):
             if not isinstance(self._optimizer, torch.optim.SGD):
                 self._first_hook = self._optimizer.register_step_pre_hook(self._before_step)
             _ACTIVE.add(self)
+            for tensor in self._tensors:
+                _TIMES_HELD[tensor] = times_held(tensor) + 1
         return self
 
     def __exit__(
@@ -259,6 +264,11 @@ class ProximalSteps(WarnsIfUnused):
 
     def _weights(self) -> Tensor:
         return torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
+
+
+def times_held(parameter: Tensor) -> int:
+    """How often steps of a penalty on a parameter began."""
+    return _TIMES_HELD.get(parameter, 0)
 
 
 def _space_of(

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError
 from landscope.parameters import inner_model
-from landscope.risk.data import call_arguments, first_pair, fits
+from landscope.risk.data import call_arguments, first_pair, fits, signature_of
 from landscope.risk.eval_mode import in_eval_mode
 from landscope.risk.hints import described
 from landscope.risk.language_model import language_model_losses, predicts_next_token, token_losses
 from landscope.risk.losses import sample_losses_of
 from landscope.risk.weighted_losses import total_weight
 
-__all__ = ["own_criterion"]
+__all__ = ["own_criterion", "takes_labels"]
 
 _AGREE, _AGREE_IN_HALF = 1e-5, 2e-2
 """Relative difference up to which two losses are the same, and where the model computes its own in half precision."""
@@ -67,6 +67,12 @@ def own_criterion(model: nn.Module, data: Any) -> Callable[..., Any]:
         found = _values(logits, targets, next_token=predicts_next_token(outputs))
         _check_needs_no_labels(whole, inputs)
     return _the_one(whole, float(own), found, _AGREE if own.dtype.itemsize >= 4 else _AGREE_IN_HALF)
+
+
+def takes_labels(model: nn.Module) -> bool:
+    """Whether a model has an argument for labels, from which it may compute a loss."""
+    signature = signature_of(inner_model(model))
+    return signature is not None and "labels" in signature.parameters
 
 
 def _the_one(model: nn.Module, own: float, found: list[tuple[Callable[..., Any], float]], agree: float) -> Any:
