@@ -33,6 +33,10 @@ def tiny(experiments, **changes):
     return tuple(dataclasses.replace(each, **{**SIZES, **changes}) for each in experiments)
 
 
+def short(figure):
+    return tuple(dataclasses.replace(benchmark, epochs=5) for benchmark in figure._QUICK)
+
+
 FIG4 = {"EXPERIMENTS": tiny(fig4.EXPERIMENTS, methods=METHODS, weights=(50,))}
 FIGURES = {
     fig4: {**FIG4, "_UNTUNED": (("ldc-floor", 20),)},
@@ -50,15 +54,17 @@ FIGURES = {
         "_PRETRAINING_EPOCHS": 20,
     },
     continual: {
-        "_STRENGTHS": {name: continual._STRENGTHS[name] for name in ("none", "kfac", "gpm", "gaussians")}
+        "_STRENGTHS": {name: continual._STRENGTHS[name] for name in ("none", "kfac", "gpm", "gaussians")},
+        "_QUICK": short(continual),
     },
     continual_further: {
-        "_STRENGTHS": {name: continual_further._STRENGTHS[name] for name in ("none", "basin-default", "kfac")}
+        "_STRENGTHS": {name: continual_further._STRENGTHS[name] for name in ("none", "basin-default", "kfac")},
+        "_QUICK": short(continual_further),
     },
     basin_ablations: {
         "_STRENGTHS": {
             name: basin_ablations._STRENGTHS[name] for name in ("basin-default", "basin-of-loss", "basin-anchored")
-        }
+        },
     },
     published: {
         "_QUICK": [
@@ -140,11 +146,11 @@ def test_a_full_figure_tunes_on_seeds_that_it_does_not_report(tmp_path, monkeypa
 
 
 def test_results_of_another_size_are_not_mixed_in(plan, monkeypatch):
-    changed(monkeypatch, continual, {"_STRENGTHS": {"none": (math.nan,), "kfac": (4.0,)}})
+    changed(monkeypatch, continual, {"_STRENGTHS": {"none": (math.nan,), "kfac": (4.0,)}, "_QUICK": short(continual)})
     run(continual, plan)
-    longer = tuple(dataclasses.replace(benchmark, epochs=21) for benchmark in continual._QUICK)
+    longer = tuple(dataclasses.replace(benchmark, epochs=6) for benchmark in short(continual))
     changed(monkeypatch, continual, {"_QUICK": longer})
-    with pytest.raises(StorageError, match=r"results of epochs 21 in .* got some of epochs 20"):
+    with pytest.raises(StorageError, match=r"results of epochs 6 in .* got some of epochs 5"):
         run(continual, plan)
 
 
