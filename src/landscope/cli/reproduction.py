@@ -59,8 +59,9 @@ def reproduce(
     another). all stands for every figure of the paper. Without a name all are listed, also those beyond the paper, such
     as findings and plateau (windows of finite length and without end).
 
-    Each run has a folder of its own; the same command continues a stopped reproduction. The default data set is MNIST,
-    with 500 modes and one surrogate for each run. Example: landscope reproduce all --quick --jobs 2
+    Each run has a folder of its own; the same command continues a stopped reproduction. The options below show the
+    defaults of landscope run; here they are --data mnist --flatness-modes 500 --n-nulls 1, and with --quick those of
+    small runs. Example: landscope reproduce all --quick --jobs 2
     """
     from landscope.reproduction.figures import QUICK
     from landscope.reproduction.figures.figure import Plan
