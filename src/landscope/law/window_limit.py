@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,7 +17,7 @@ from landscope.landscape.flatness import Flatness
 from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, reasons
 from landscope.noise.epoch_order import order_factors
 from landscope.noise.finite_window import window_factor
-from landscope.noise.mode_statistics import mode_statistics
+from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.noise.step_rule import StepRule
 from landscope.power_law import fit_power_law
 from landscope.results import Result, stamp
@@ -165,29 +166,12 @@ def window_limit(
         )
     motion, curvature = mode_statistics(eigenvectors, window), eigenvectors.values
     rule, rates = StepRule() if rule is None else rule, _rates(window, learning_rate)
-    spacing = equal_distance(window, "the relaxation over a window")
-    total, alpha = spacing * float(rates.sum()), float(rates.square().sum() / rates.sum())
-    relaxations = rule.relaxation_rate(total * curvature, total * rule.decoupled_decay).clamp(min=0)
-    pulls, decay = (alpha * curvature).clamp(min=0), alpha * rule.decoupled_decay
-    time, shown = rule.variance_over_velocity(pulls, decay, spacing=spacing), window_factor(relaxations)
-    if steps_per_epoch is not None:
-        endless, within = order_factors(
-            rule, pulls, decay, n_rows=len(window), spacing=spacing, steps_per_epoch=steps_per_epoch
-        )
-        time, shown = time * endless, shown * within / endless
+    alpha = float(rates.square().sum() / rates.sum())
+    relaxations = _relaxations(curvature, window, rates, rule)
+    time, shown = _time_and_share(relaxations, alpha * curvature.clamp(min=0), window, alpha, rule, steps_per_epoch)
     limit = motion.velocity_variance * time
     predicted = torch.where(relaxations > 0, limit * shown, math.nan)
     used = (curvature > 0) & motion.moves & flatness.bracketed
-    psi = predicted_psi = psi_infinity = math.nan
-    intervals = dict.fromkeys(("psi", "psi_infinity"), TimeInterval(NO_INTERVAL))
-    if int(used.sum()) >= _FEWEST:
-        width = flatness.width[used]
-        psi = -fit_power_law(width, motion.variance[used]).exponent
-        predicted_psi = -fit_power_law(width, predicted[used]).exponent
-        psi_infinity = -fit_power_law(width, limit[used]).exponent
-        blocks = TimeBlocks(width, motion, used.nonzero()[:, 0])
-        # The curvature is fixed, so that blocks of the velocity decide how well the limit is known.
-        intervals = {"psi": blocks.variance(psi), "psi_infinity": blocks.velocity_variance(psi_infinity)}
     return WindowLimit(
         name=eigenvectors.name,
         curvature=curvature,
@@ -198,17 +182,49 @@ def window_limit(
         relaxations=relaxations,
         width=torch.where(flatness.bracketed, flatness.width, math.nan),
         used=used,
-        psi=psi,
-        psi_interval=intervals["psi"].ends,
-        psi_predicted=predicted_psi,
-        psi_infinity=psi_infinity,
-        psi_infinity_interval=intervals["psi_infinity"].ends,
-        psi_infinity_reach=intervals["psi_infinity"].reach,
-        interval_reason=reasons(intervals),
         n_used=int(used.sum()),
         steps_per_epoch=steps_per_epoch,
+        **_exponents(flatness.width[used], motion, predicted[used], limit[used], used),
         provenance=stamp(learning_rate=alpha, rule=dataclasses.asdict(rule), steps_per_epoch=steps_per_epoch),
     )
+
+
+def _relaxations(curvature: Tensor, window: Trajectory, rates: Tensor, rule: StepRule) -> Tensor:
+    """x_k, at the learning rates of all steps."""
+    total = equal_distance(window, "the relaxation over a window") * float(rates.sum())
+    return rule.relaxation_rate(total * curvature, total * rule.decoupled_decay).clamp(min=0)
+
+
+def _time_and_share(
+    relaxations: Tensor, pulls: Tensor, window: Trajectory, alpha: float, rule: StepRule, steps_per_epoch: int | None
+) -> tuple[Tensor, Tensor]:
+    """sigma^2(infinity)/D in rows, and the share of sigma^2(infinity) that the window shows."""
+    decay, spacing = alpha * rule.decoupled_decay, equal_distance(window, "the relaxation over a window")
+    time, shown = rule.variance_over_velocity(pulls, decay, spacing=spacing), window_factor(relaxations)
+    if steps_per_epoch is None:
+        return time, shown
+    endless, within = order_factors(
+        rule, pulls, decay, n_rows=len(window), spacing=spacing, steps_per_epoch=steps_per_epoch
+    )
+    return time * endless, shown * within / endless
+
+
+def _exponents(width: Tensor, motion: ModeStatistics, predicted: Tensor, limit: Tensor, used: Tensor) -> dict[str, Any]:
+    """The exponents along the directions used, with their intervals: fields of :class:`WindowLimit`."""
+    psi = psi_predicted = psi_infinity = math.nan
+    intervals = dict.fromkeys(("psi", "psi_infinity"), TimeInterval(NO_INTERVAL))
+    if len(width) >= _FEWEST:
+        psi = -fit_power_law(width, motion.variance[used]).exponent
+        psi_predicted = -fit_power_law(width, predicted).exponent
+        psi_infinity = -fit_power_law(width, limit).exponent
+        blocks = TimeBlocks(width, motion, used.nonzero()[:, 0])
+        # The curvature is fixed, so that blocks of the velocity decide how well the limit is known.
+        intervals = {"psi": blocks.variance(psi), "psi_infinity": blocks.velocity_variance(psi_infinity)}
+    return {
+        "psi": psi, "psi_interval": intervals["psi"].ends, "psi_predicted": psi_predicted,
+        "psi_infinity": psi_infinity, "psi_infinity_interval": intervals["psi_infinity"].ends,
+        "psi_infinity_reach": intervals["psi_infinity"].reach, "interval_reason": reasons(intervals),
+    }  # fmt: skip
 
 
 def _rates(window: Trajectory, learning_rate: float | Tensor) -> Float[Tensor, " T"]:
