@@ -5,7 +5,7 @@ from torch import nn
 import landscope as ls
 from landscope.errors import InputError
 from landscope.memory import Gaussians, Generated, Replay, Samples
-from landscope.memory.replayed_tasks import ReplayedTasks
+from landscope.memory.replay.replayed_tasks import ReplayedTasks
 from own_model import CE, X, Y, net
 
 pytestmark = pytest.mark.filterwarnings("ignore:replay learns the cross-entropy")  # the losses here are made up

@@ -10,8 +10,8 @@ import landscope as ls
 from blobs import CRITERION, accuracy, learn, network, sgd, task
 from landscope.errors import InputError
 from landscope.memory import LDC
-from landscope.memory.accumulate import task_penalty
-from landscope.memory.snapshot import TaskSnapshot
+from landscope.memory.methods.accumulate import task_penalty
+from landscope.memory.methods.snapshot import TaskSnapshot
 
 
 @pytest.mark.parametrize("method", [LDC(), LDC(factored=True)])

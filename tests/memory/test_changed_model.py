@@ -10,7 +10,7 @@ import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError, StorageError
 from landscope.memory import EWC
-from landscope.memory.fingerprint import Fingerprint
+from landscope.memory.between_tasks.fingerprint import Fingerprint
 
 METHODS = ["basin", EWC("empirical"), "ldc"]
 

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from landscope.memory.class_gaussians import ClassGaussians, leading_directions
-from landscope.memory.labelled import Labelled
+from landscope.memory.replay.class_gaussians import ClassGaussians, leading_directions
+from landscope.memory.replay.labelled import Labelled
 
 
 def of(inputs, labels, rank):

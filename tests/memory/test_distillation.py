@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from landscope.memory.distillation import distillation_losses
+from landscope.memory.replay.distillation import distillation_losses
 
 
 def softmax(z):

@@ -11,8 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import landscope as ls
 from landscope.errors import InputError
 from landscope.memory import Generated, Replay, Samples
-from landscope.memory.generated import generated_samples
-from landscope.memory.labelled import IGNORED, Labelled, labelled_samples, logits_of
+from landscope.memory.replay.generated import generated_samples
+from landscope.memory.replay.labelled import IGNORED, Labelled, labelled_samples, logits_of
 from landscope.risk.language_model import language_model_losses
 
 TOKENS = torch.randint(5, (6, 8), generator=torch.Generator().manual_seed(0))

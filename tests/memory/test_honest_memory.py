@@ -10,7 +10,7 @@ from torch import nn
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError, LandscopeWarning
-from landscope.memory.loaded_weights import _apart
+from landscope.memory.between_tasks.loaded_weights import _apart
 from own_model import MSE
 
 XY = torch.ones(2, 2), torch.zeros(2, 1)

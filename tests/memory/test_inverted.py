@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from landscope.memory.inverted import widths_to_hold_by
+from landscope.memory.methods.inverted import widths_to_hold_by
 
 
 def test_an_inverted_order_is_said_and_all_modes_are_held_alike():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from landscope.memory.kept_statistics import kept_statistics
+from landscope.memory.between_tasks.kept_statistics import kept_statistics
 
 X = torch.tensor([[1.0], [3.0]])
 

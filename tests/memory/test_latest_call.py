@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from landscope.memory import KFAC, Replay, TaskMemory
-from landscope.memory.latest_call import LatestCall
+from landscope.memory.strength.latest_call import LatestCall
 
 CRITERION = nn.CrossEntropyLoss()
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import landscope as ls
 from landscope.memory import interpolated, interpolation
-from landscope.memory.task_loss import TaskLoss
+from landscope.memory.report.task_loss import TaskLoss
 from own_model import CE, X, Y, net
 
 
@@ -36,7 +36,7 @@ class Mixed(nn.Module):
 @pytest.fixture(autouse=True)
 def without_page(monkeypatch):
     """What is measured, without the figures, which cost more than all evaluations."""
-    monkeypatch.setattr("landscope.memory.page.write_report", lambda path, *_, **__: path)
+    monkeypatch.setattr("landscope.memory.report.page.write_report", lambda path, *_, **__: path)
 
 
 def frozen():

@@ -8,7 +8,7 @@ import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError
 from landscope.memory import LDC, METHODS, Basin
-from landscope.memory.methods import resolve_method
+from landscope.memory.methods.registry import resolve_method
 from landscope.reproduction.sequential.ablations import FreshVarianceLDC, LowFloorLDC, RandomDirections
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 import landscope as ls
 from landscope.errors import InputError
 from landscope.memory import Replay, Samples
-from landscope.memory.model_answers import ModelAnswers
-from landscope.memory.replayed_tasks import ReplayedTasks
+from landscope.memory.replay.model_answers import ModelAnswers
+from landscope.memory.replay.replayed_tasks import ReplayedTasks
 from landscope.risk.checks import check_inputs
 from landscope.risk.hints import inputs_hint
 from own_model import CE, X, Y, net, sgd

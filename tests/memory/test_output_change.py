@@ -12,7 +12,7 @@ from torch.func import functional_call, jvp
 
 from landscope.errors import InputError
 from landscope.memory import KFAC, Basin, TaskMemory
-from landscope.memory.output_change import OutputChange
+from landscope.memory.strength.output_change import OutputChange
 from landscope.parameters import ParameterSpace
 from landscope.penalties import distance_penalty
 

@@ -6,8 +6,8 @@ import torch
 
 from landscope.errors import InputError
 from landscope.memory import Interpolation, TaskMatrix
-from landscope.memory.figures import interpolation_curve, old_against_new, values_over_tasks
-from landscope.memory.page import write_report
+from landscope.memory.report.figures import interpolation_curve, old_against_new, values_over_tasks
+from landscope.memory.report.page import write_report
 
 
 def matrix(values, *, tasks=("a", "b"), higher_is_better=True):

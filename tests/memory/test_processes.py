@@ -11,8 +11,8 @@ import torch.distributed as dist
 from torch import nn
 
 from landscope.memory import Budget
-from landscope.memory.output_change import OutputChange
-from landscope.memory.processes import means_over_processes
+from landscope.memory.strength.output_change import OutputChange
+from landscope.memory.strength.processes import means_over_processes
 from landscope.penalties import distance_penalty
 
 N_PROCESSES = 2

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import landscope as ls
 from landscope.errors import InputError, StorageError
 from landscope.memory import Gaussians, Replay, Samples
-from landscope.memory.replayed_tasks import ReplayedTasks
+from landscope.memory.replay.replayed_tasks import ReplayedTasks
 from own_model import CE, X, Y, losses_of, net, sgd, step
 
 SOURCES = (Samples(2, per="class"), Samples(4), Samples(4, per="all"), Gaussians(3))

@@ -12,7 +12,7 @@ import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError
 from landscope.memory import Budget, Replay, Samples
-from landscope.memory.rise import RiseOfTasks, allowed_rise, losses_by_task
+from landscope.memory.report.rise import RiseOfTasks, allowed_rise, losses_by_task
 
 STIFF, SOFT = 9.0, 1.0
 """Two tasks L_k = 1 + s_k w^2 that both end at w = 0. A rise by 0.5 allows w^2 = 1/18 for the stiff one, and w^2 = 1/10
@@ -193,5 +193,5 @@ def test_a_state_has_the_rise_of_every_task():
 
 
 def test_a_large_rise_is_written_without_an_exponent():
-    rise = ls.memory.rise.Rise(0.0, math.log(11.9), math.log(14.8), 1.0, "old")
+    rise = ls.memory.Rise(0.0, math.log(11.9), math.log(14.8), 1.0, "old")
     assert str(rise) == "loss of old +1,090 % of +1,380 % allowed"

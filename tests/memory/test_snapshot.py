@@ -6,7 +6,7 @@ from torch import nn
 
 import landscope as ls
 from landscope.errors import InputError
-from landscope.memory.snapshot import TaskSnapshot
+from landscope.memory.methods.snapshot import TaskSnapshot
 
 
 def test_the_width_does_not_depend_on_the_ratio_where_ln_l_is_quadratic():

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from landscope.memory.labelled import Labelled
-from landscope.memory.stored_samples import StoredSamples
+from landscope.memory.replay.labelled import Labelled
+from landscope.memory.replay.stored_samples import StoredSamples
 
 LABELS = torch.tensor([0] * 12 + [1] * 3 + [2] * 5)
 INPUTS = torch.arange(20.0)[:, None]

@@ -9,7 +9,7 @@ from torch import nn
 
 import landscope as ls
 from landscope.errors import InputError
-from landscope.memory.task_history import TaskHistory
+from landscope.memory.report.task_history import TaskHistory
 from own_model import CE, MSE, X, Y, losses_of, net
 
 
@@ -31,7 +31,7 @@ def finish(memory, value):
 @pytest.fixture
 def without_page(monkeypatch):
     """What is measured, without the figures."""
-    monkeypatch.setattr("landscope.memory.page.write_report", lambda path, *_, **__: path)
+    monkeypatch.setattr("landscope.memory.report.page.write_report", lambda path, *_, **__: path)
 
 
 FUNCTIONS = {"a": weight, "b": lambda m: 2 * weight(m), "c": lambda m: -weight(m)}
@@ -380,7 +380,7 @@ def test_the_picture_is_the_matrix(tmp_path):
 
 def test_a_checkpoint_in_a_training_has_its_time(monkeypatch):
     clock = iter([10.0, 13.0, 20.0])
-    monkeypatch.setattr("landscope.memory.task_history.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("landscope.memory.report.task_history.time.perf_counter", lambda: next(clock))
     history = TaskHistory()
     with history.timed():
         assert history.state()["seconds"] == [3.0]

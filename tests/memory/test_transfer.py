@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from landscope.memory.transfer import average_error, backward_transfer, forgetting, is_on_frontier
+from landscope.memory.report.transfer import average_error, backward_transfer, forgetting, is_on_frontier
 
 ERROR = torch.tensor([[0.1, 0.9, 0.9, 1.0], [0.5, 0.2, 0.9, 1.0], [0.4, 0.6, 0.0, 1.0]]).double()
 

@@ -5,7 +5,7 @@ import torch
 
 import landscope as ls
 from landscope.errors import InputError
-from landscope.memory.accumulate import accumulate
+from landscope.memory.methods.accumulate import accumulate
 from landscope.penalties import KroneckerPenalty, LowRankKroneckerPenalty, PartPenalty, low_rank_penalty
 
 M, N, RANK = 4, 9, 3

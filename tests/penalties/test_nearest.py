@@ -7,7 +7,7 @@ import torch
 
 import landscope as ls
 from landscope.errors import InputError
-from landscope.memory.accumulate import accumulate
+from landscope.memory.methods.accumulate import accumulate
 from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
 

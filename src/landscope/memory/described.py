@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from landscope.memory.held_tasks import HeldTasks
     from landscope.memory.holds_tasks import HoldsTasks
-    from landscope.memory.replay import Replay
+    from landscope.memory.replay.sources import Replay
 
 __all__ = ["described"]
 

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count, check_strength
 from landscope.errors import InputError, LandscopeWarning
-from landscope.memory.budget import Budget
-from landscope.memory.changed_model import ChangedModel, changed_names
-from landscope.memory.end_of_task import at_weights
-from landscope.memory.fingerprint import Fingerprint
-from landscope.memory.methods import Method
-from landscope.memory.output_change import OutputChange
-from landscope.memory.replayed_tasks import ReplayedTasks
-from landscope.memory.rise import Rise
-from landscope.memory.state import MemoryState
-from landscope.memory.task_history import TaskHistory
+from landscope.memory.between_tasks.changed_model import ChangedModel, changed_names
+from landscope.memory.between_tasks.end_of_task import at_weights
+from landscope.memory.between_tasks.fingerprint import Fingerprint
+from landscope.memory.between_tasks.state import MemoryState
+from landscope.memory.between_tasks.unheld_steps import ChangesInPlace
+from landscope.memory.methods.method import Method
+from landscope.memory.replay.replayed_tasks import ReplayedTasks
+from landscope.memory.report.rise import Rise
+from landscope.memory.report.task_history import TaskHistory
+from landscope.memory.strength.budget import Budget
+from landscope.memory.strength.output_change import OutputChange
 from landscope.memory.task_names import new_name
-from landscope.memory.unheld_steps import ChangesInPlace
 from landscope.parameters import ParameterSpace, named_tensors
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.compression.scaled import scaled_penalty

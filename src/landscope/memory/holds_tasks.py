@@ -12,11 +12,11 @@ from torch import nn
 from landscope.errors import InputError
 from landscope.memory.described import described
 from landscope.memory.held_tasks import HeldTasks
-from landscope.memory.methods import Method
-from landscope.memory.replay import Replay
-from landscope.memory.rise import Rise
-from landscope.memory.task_matrix import TaskMatrix
-from landscope.memory.task_report import TaskReport, report_of
+from landscope.memory.methods.method import Method
+from landscope.memory.replay.sources import Replay
+from landscope.memory.report.rise import Rise
+from landscope.memory.report.task_matrix import TaskMatrix
+from landscope.memory.report.task_report import TaskReport, report_of
 from landscope.parameters import ParameterSpace
 from landscope.protocols import Penalty
 

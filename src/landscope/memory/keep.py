@@ -10,7 +10,8 @@ from torch import nn
 
 from landscope._checks import check_choice, check_kind, check_positive, check_strength
 from landscope.errors import InputError
-from landscope.memory.methods import Method, resolve_method
+from landscope.memory.methods.method import Method
+from landscope.memory.methods.registry import resolve_method
 from landscope.memory.task_memory import TaskMemory
 from landscope.parameters import Selection
 

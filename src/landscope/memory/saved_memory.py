@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from landscope.errors import StorageError
-from landscope.memory.changed_model import ChangedModel, changed_names, check_base, stored_space
+from landscope.memory.between_tasks.changed_model import ChangedModel, changed_names, check_base, stored_space
+from landscope.memory.between_tasks.loaded_weights import warn_of_other_weights
+from landscope.memory.between_tasks.state import MemoryState, memory_settings
 from landscope.memory.holds_tasks import HoldsTasks
-from landscope.memory.loaded_weights import warn_of_other_weights
-from landscope.memory.rows import TaskRows
-from landscope.memory.state import MemoryState, memory_settings
+from landscope.memory.methods.rows import TaskRows
 from landscope.memory.warnings import warn_of_fewer_tasks
 from landscope.parameters import ParameterSpace, Selection
 

@@ -13,25 +13,25 @@ from torch import Tensor, nn
 from landscope._checks import check_choice, check_count, check_hooked, check_kind
 from landscope._names import TrainedBatchNorm
 from landscope.errors import InputError
-from landscope.memory.accumulate import layerwise_penalty, task_penalty
-from landscope.memory.checks import (
+from landscope.memory.between_tasks.kept_statistics import kept_statistics
+from landscope.memory.held_tasks import HeldTasks
+from landscope.memory.methods.accumulate import layerwise_penalty, task_penalty
+from landscope.memory.methods.checks import (
     check_flags,
     check_is_at_end,
     checked_ratio,
     follows_outputs,
     method_and_strength,
 )
-from landscope.memory.held_tasks import HeldTasks
-from landscope.memory.kept_statistics import kept_statistics
-from landscope.memory.methods import Method
-from landscope.memory.output_change import OutputChange
-from landscope.memory.replay import Replay, resolve_replay
-from landscope.memory.replay_steps import ReplaySteps
-from landscope.memory.replayed_tasks import ReplayedTasks
-from landscope.memory.rows import TaskRows
+from landscope.memory.methods.method import Method
+from landscope.memory.methods.rows import TaskRows
+from landscope.memory.methods.snapshot import TaskSnapshot
+from landscope.memory.replay.replay_steps import ReplaySteps
+from landscope.memory.replay.replayed_tasks import ReplayedTasks
+from landscope.memory.replay.sources import Replay, resolve_replay
+from landscope.memory.report.task_loss import TaskLoss
 from landscope.memory.saved_memory import SavedMemory
-from landscope.memory.snapshot import TaskSnapshot
-from landscope.memory.task_loss import TaskLoss
+from landscope.memory.strength.output_change import OutputChange
 from landscope.memory.warnings import (
     StepMonitor,
     TrainingContext,

@@ -7,8 +7,8 @@ import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError
 from landscope.memory import LDC, Basin
-from landscope.memory.accumulate import layerwise_penalty, task_penalty
-from landscope.memory.snapshot import TaskSnapshot
+from landscope.memory.methods.accumulate import layerwise_penalty, task_penalty
+from landscope.memory.methods.snapshot import TaskSnapshot
 from landscope.penalties import flatness_from_variance, landscape_dependent_constraint
 from landscope.penalties.compression.moved import moved_penalty
 from landscope.reproduction.sequential.ablations import BasinAblation, FreshVarianceLDC, LowFloorLDC

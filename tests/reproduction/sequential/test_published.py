@@ -8,8 +8,8 @@ from torch import nn
 
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
-from landscope.memory.accumulate import task_penalty
-from landscope.memory.snapshot import TaskSnapshot
+from landscope.memory.methods.accumulate import task_penalty
+from landscope.memory.methods.snapshot import TaskSnapshot
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.sequential.ablations import BatchMeanEWC

@@ -10,7 +10,7 @@ from torch import nn
 import landscope as ls
 from clusters import PAIR, THREE, learn_all, learn_first, prepared
 from landscope.errors import InputError
-from landscope.memory.accumulate import accumulate
+from landscope.memory.methods.accumulate import accumulate
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.sequential.continual_result import ContinualResult

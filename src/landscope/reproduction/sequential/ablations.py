@@ -10,9 +10,11 @@ from torch import Tensor
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors, leading_eigenvectors
 from landscope.directions.principal import principal_modes
 from landscope.directions.random_directions import random_directions
-from landscope.memory.accumulate import accumulate
-from landscope.memory.methods import LDC, Basin, Method, measured_ranks
-from landscope.memory.snapshot import TaskSnapshot
+from landscope.memory.methods.accumulate import accumulate
+from landscope.memory.methods.basin import Basin
+from landscope.memory.methods.ldc import LDC, measured_ranks
+from landscope.memory.methods.method import Method
+from landscope.memory.methods.snapshot import TaskSnapshot
 from landscope.penalties.basin import basin_penalty
 from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.compression.moved import moved_penalty

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from landscope.memory import transfer
+from landscope.memory.report import transfer
 from landscope.reproduction.sequential.methods import COMPARED, method_label
 from landscope.results import Result
 

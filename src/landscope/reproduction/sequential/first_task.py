@@ -11,7 +11,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from landscope.memory.methods import Basin
+from landscope.memory.methods.basin import Basin
 from landscope.protocols import Penalty
 from landscope.reproduction.sequential.baselines.protocol import Memory
 from landscope.reproduction.sequential.continual_result import ContinualResult

@@ -12,10 +12,15 @@ import torch
 from torch import nn
 
 from landscope._checks import check_choice
-from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, METHODS, Basin, Method
-from landscope.memory.replay import Gaussians
-from landscope.memory.replay import Replay as ReplayOf
-from landscope.memory.snapshot import TaskSnapshot
+from landscope.memory.methods.baselines import L2, MAS
+from landscope.memory.methods.basin import Basin
+from landscope.memory.methods.fisher import EWC, KFAC
+from landscope.memory.methods.ldc import LDC
+from landscope.memory.methods.method import Method
+from landscope.memory.methods.registry import METHODS
+from landscope.memory.methods.snapshot import TaskSnapshot
+from landscope.memory.replay.sources import Gaussians
+from landscope.memory.replay.sources import Replay as ReplayOf
 from landscope.memory.task_memory import TaskMemory
 from landscope.parameters import ParameterSpace
 from landscope.penalties.proximal import ProximalSteps

@@ -12,7 +12,7 @@ from torch import nn
 
 from landscope._checks import check_number
 from landscope.errors import InputError
-from landscope.memory.weight_line import interpolated
+from landscope.memory.report.weight_line import interpolated
 from landscope.reproduction.sequential.low_rank import merge_low_rank
 
 __all__ = ["WeightInterpolation"]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope.memory.methods import EWC
+from landscope.memory.methods.fisher import EWC
 from landscope.memory.task_memory import TaskMemory
 from landscope.parameters import Selection
 from landscope.protocols import Penalty

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope.memory.accumulate import accumulate
+from landscope.memory.methods.accumulate import accumulate
 from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
 from landscope.penalties.proximal import ProximalSteps

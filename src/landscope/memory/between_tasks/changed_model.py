@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from landscope.errors import InputError, StorageError
-from landscope.memory.fingerprint import Fingerprint
-from landscope.memory.state import MemoryState
+from landscope.memory.between_tasks.fingerprint import Fingerprint
+from landscope.memory.between_tasks.state import MemoryState
 from landscope.parameters import ParameterSpace, named_tensors
 from landscope.penalties.compression.carried import carried_penalty, shared_positions
 from landscope.penalties.warnings import listed, warn

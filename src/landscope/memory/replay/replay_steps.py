@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope.memory.replayed_tasks import ReplayedTasks
+from landscope.memory.replay.replayed_tasks import ReplayedTasks
 from landscope.optimizer_steps import ends_step
 from landscope.step_size import gradient_scale
 

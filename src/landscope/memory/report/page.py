@@ -10,9 +10,9 @@ from landscope import plots
 from landscope._checks import check_kind, check_path
 from landscope.errors import InputError
 from landscope.files.atomic import write_text
-from landscope.memory.figures import interpolation_curve, old_against_new, values_after_tasks, values_over_tasks
-from landscope.memory.task_matrix import TaskMatrix
-from landscope.memory.weight_line import Interpolation
+from landscope.memory.report.figures import interpolation_curve, old_against_new, values_after_tasks, values_over_tasks
+from landscope.memory.report.task_matrix import TaskMatrix
+from landscope.memory.report.weight_line import Interpolation
 from landscope.report.render import render
 from landscope.wording import dash_for_nan
 

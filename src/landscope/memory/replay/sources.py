@@ -12,11 +12,11 @@ from torch import nn
 
 from landscope._checks import check_choice, check_count, check_kind, check_positive, check_seed, check_strength
 from landscope.errors import InputError
-from landscope.memory.class_gaussians import ClassGaussians
-from landscope.memory.generated import generated_samples
-from landscope.memory.labelled import Labelled
-from landscope.memory.model_answers import ModelAnswers
-from landscope.memory.stored_samples import Per, StoredSamples
+from landscope.memory.replay.class_gaussians import ClassGaussians
+from landscope.memory.replay.generated import generated_samples
+from landscope.memory.replay.labelled import Labelled
+from landscope.memory.replay.model_answers import ModelAnswers
+from landscope.memory.replay.stored_samples import Per, StoredSamples
 
 __all__ = ["Gaussians", "Generated", "Replay", "Samples", "Source", "resolve_replay"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope.memory import transfer
+from landscope.memory.report import transfer
 from landscope.results import Result, register_picture
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class TaskMatrix(
 
 
 def _drawn(matrix: TaskMatrix) -> go.Figure:
-    from landscope.memory.figures import values_after_tasks  # plotly is loaded where a figure is drawn
+    from landscope.memory.report.figures import values_after_tasks  # plotly is loaded where a figure is drawn
 
     return values_after_tasks(matrix)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from landscope.errors import InputError
-from landscope.memory.labelled import Labelled
+from landscope.memory.replay.labelled import Labelled
 
 __all__ = ["ClassGaussians", "leading_directions"]
 

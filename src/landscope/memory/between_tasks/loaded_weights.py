@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import LandscopeWarning
-from landscope.memory.fingerprint import Fingerprint
+from landscope.memory.between_tasks.fingerprint import Fingerprint
 from landscope.parameters import ParameterSpace
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.warnings import warn

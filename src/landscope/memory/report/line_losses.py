@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import LandscopeError
-from landscope.memory.task_loss import TaskLoss
+from landscope.memory.report.task_loss import TaskLoss
 from landscope.parameters import ParameterSpace, named_tensors
 from landscope.seeded import seeded
 

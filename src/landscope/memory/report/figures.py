@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.memory.task_matrix import TaskMatrix
-from landscope.memory.transfer import is_on_frontier
-from landscope.memory.weight_line import Interpolation
+from landscope.memory.report.task_matrix import TaskMatrix
+from landscope.memory.report.transfer import is_on_frontier
+from landscope.memory.report.weight_line import Interpolation
 from landscope.plots.style import MANY_COLORS, NULL, WALK, add_line, new_figure, numbers
 
 __all__ = ["interpolation_curve", "old_against_new", "values_after_tasks", "values_over_tasks"]

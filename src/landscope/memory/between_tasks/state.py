@@ -10,7 +10,7 @@ import torch
 
 from landscope._checks import check_strength
 from landscope.errors import InputError, StorageError
-from landscope.memory.fingerprint import Fingerprint
+from landscope.memory.between_tasks.fingerprint import Fingerprint
 from landscope.parameters import ParameterSpace
 from landscope.penalties.blocks import load_penalty
 from landscope.protocols import Penalty

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from landscope.memory.snapshot import TaskSnapshot
+from landscope.memory.methods.snapshot import TaskSnapshot
 from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.compression.factored import uncoupled_penalty
 from landscope.penalties.compression.merged import merged_penalty
@@ -19,7 +19,7 @@ from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.protocols import Penalty
 
 if TYPE_CHECKING:
-    from landscope.memory.methods import Method
+    from landscope.memory.methods.method import Method
 
 __all__ = ["accumulate", "layerwise_penalty", "task_penalty"]
 

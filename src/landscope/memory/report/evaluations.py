@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_kind
 from landscope.errors import InputError
-from landscope.memory.task_loss import TaskLoss
+from landscope.memory.report.task_loss import TaskLoss
 from landscope.parameters import ParameterSpace, inner_model, named_tensors
 from landscope.risk.metrics import one_number
 from landscope.seeded import seeded

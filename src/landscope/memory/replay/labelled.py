@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from landscope.errors import InputError
-from landscope.memory.model_answers import ModelAnswers
+from landscope.memory.replay.model_answers import ModelAnswers
 from landscope.risk.data import read_data
 from landscope.risk.hints import described
 from landscope.risk.samples import count_of, joined, moved, rows_of

@@ -12,11 +12,11 @@ from torch import nn
 
 from landscope._checks import check_path
 from landscope.errors import InputError
-from landscope.memory.evaluations import Evaluations, evaluated_copy
-from landscope.memory.rise import Rise
-from landscope.memory.task_history import TaskHistory
-from landscope.memory.task_matrix import TaskMatrix
-from landscope.memory.weight_line import Interpolation, ends_on_line, line_between
+from landscope.memory.report.evaluations import Evaluations, evaluated_copy
+from landscope.memory.report.rise import Rise
+from landscope.memory.report.task_history import TaskHistory
+from landscope.memory.report.task_matrix import TaskMatrix
+from landscope.memory.report.weight_line import Interpolation, ends_on_line, line_between
 from landscope.trajectory.checkpoints import load_checkpoint
 from landscope.wording import dash_for_nan
 
@@ -108,7 +108,7 @@ def report_of(
     history.note(found, now, found.values(whole, latest))
     matrix = history.matrix(found, now, n_stored, dim)
     spent = "" if rise is None else str(_with_names(rise, dict(zip(names, found.names, strict=False))))
-    from landscope.memory.page import write_report  # plotly is loaded where a page is written
+    from landscope.memory.report.page import write_report  # plotly is loaded where a page is written
 
     by_name = {"memory": matrix, **(others or {})}
     return TaskReport(write_report(path, by_name, line, title=title, spent=spent), matrix, line, spent)

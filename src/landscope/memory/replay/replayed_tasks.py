@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from landscope._checks import generator_of
 from landscope.errors import InputError, StorageError
-from landscope.memory.distillation import distillation_losses, precise
-from landscope.memory.evaluations import evaluated_copy
-from landscope.memory.labelled import Labelled, labelled_samples, logits_of
-from landscope.memory.model_answers import ModelAnswers
-from landscope.memory.replay import Replay, Samples, Stored
+from landscope.memory.replay.distillation import distillation_losses, precise
+from landscope.memory.replay.labelled import Labelled, labelled_samples, logits_of
+from landscope.memory.replay.model_answers import ModelAnswers
+from landscope.memory.replay.sources import Replay, Samples, Stored
+from landscope.memory.report.evaluations import evaluated_copy
 from landscope.penalties.warnings import warn
 from landscope.seeded import seeded
 from landscope.wording import first_lines

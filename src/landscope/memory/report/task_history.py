@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from landscope.memory.evaluations import Evaluations, evaluated_copy
-from landscope.memory.task_matrix import TaskMatrix
+from landscope.memory.report.evaluations import Evaluations, evaluated_copy
+from landscope.memory.report.task_matrix import TaskMatrix
 from landscope.parameters import inner_model, plain_name
 from landscope.results import stamp
 from landscope.storage.digests import digest_of

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from landscope._checks import check_kind, check_strength
 from landscope.errors import InputError
-from landscope.memory.methods import L2, Method, resolve_method
-from landscope.memory.replay import Replay
+from landscope.memory.methods.baselines import L2
+from landscope.memory.methods.method import Method
+from landscope.memory.methods.registry import resolve_method
+from landscope.memory.replay.sources import Replay
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_count, check_positive
-from landscope.memory.distillation import precise
-from landscope.memory.latest_call import LatestCall
-from landscope.memory.processes import sums_over_processes
+from landscope.memory.replay.distillation import precise
+from landscope.memory.strength.latest_call import LatestCall
+from landscope.memory.strength.processes import sums_over_processes
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.warnings import warn
 from landscope.protocols import Penalty

@@ -24,7 +24,7 @@ class Rise:
 
     Args:
         predicted: By the penalty: the sum of the rises of all tasks, so none is predicted to rise by more; see
-            :meth:`landscope.memory.methods.Basin.predicted_rise`. It is exact near the end of a task alone, where the
+            :meth:`landscope.memory.Basin.predicted_rise`. It is exact near the end of a task alone, where the
             outputs follow the weights to first order. NaN where the penalty predicts none.
         measured: Of the worst task, on its samples; None without any.
         allowed: By the budget: of the worst task where it is measured, otherwise of the task that may rise least.

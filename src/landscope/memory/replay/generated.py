@@ -7,8 +7,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from landscope.errors import InputError
-from landscope.memory.labelled import IGNORED, Labelled, tokens_of
-from landscope.memory.model_answers import ModelAnswers
+from landscope.memory.replay.labelled import IGNORED, Labelled, tokens_of
+from landscope.memory.replay.model_answers import ModelAnswers
 from landscope.risk.data import fits
 from landscope.risk.hints import described
 from landscope.seeded import kept_random_state

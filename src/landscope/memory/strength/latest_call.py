@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from landscope.memory.model_answers import ModelAnswers
+from landscope.memory.replay.model_answers import ModelAnswers
 from landscope.risk.eval_mode import in_eval_mode
 from landscope.risk.outputs import Outputs
 

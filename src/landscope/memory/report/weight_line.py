@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count, check_number
 from landscope.errors import InputError
-from landscope.memory.evaluations import Evaluations, MeanLoss, evaluated_copy
-from landscope.memory.line_losses import losses_on_line
+from landscope.memory.report.evaluations import Evaluations, MeanLoss, evaluated_copy
+from landscope.memory.report.line_losses import losses_on_line
 from landscope.results import Result, register_picture, stamp
 from landscope.trajectory.checkpoints import load_checkpoint, own_copy
 
@@ -74,7 +74,7 @@ class Interpolation(
 
 
 def _drawn(line: Interpolation) -> go.Figure:
-    from landscope.memory.figures import interpolation_curve  # plotly is loaded where a figure is drawn
+    from landscope.memory.report.figures import interpolation_curve  # plotly is loaded where a figure is drawn
 
     return interpolation_curve(line)
 

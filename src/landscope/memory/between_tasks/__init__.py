@@ -1,0 +1,1 @@
+"""What becomes of the model from task to task: other parameters, loaded weights, training without the memory."""

@@ -1,0 +1,1 @@
+"""Samples of earlier tasks that are learnt again beside the penalty."""

@@ -1,0 +1,1 @@
+"""What is measured of a user's tasks: losses, the matrix, the line of weights, and the page."""

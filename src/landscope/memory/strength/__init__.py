@@ -1,0 +1,1 @@
+"""The strength of the penalty: from a budget, or from how far the outputs move."""
