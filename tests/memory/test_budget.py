@@ -74,9 +74,9 @@ def test_far_from_the_end_the_larger_prediction_counts():
 
 def test_a_smaller_budget_keeps_more_and_learns_less():
     kept = []
-    for rise in (0.001, 1000.0):
+    for rise, absolute in ((0.001, 0.0), (0.5, 1000.0)):
         memory, optimizer = learnt()
-        memory.budget(rise, absolute=0.0)
+        memory.budget(rise, absolute=absolute)
         go_on(memory, optimizer)
         kept.append((accuracy(memory.model, task(0)), accuracy(memory.model, task(1))))
     (old, new), (other_old, other_new) = kept
@@ -233,7 +233,7 @@ def test_weights_within_the_budget_at_the_end_stay():
     learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
     free = copy.deepcopy(model)
     go_on(ls.keep(free, CRITERION, task(0)), sgd(free), 30)
-    go_on(ls.keep(model, CRITERION, task(0), budget=1e6, at_end=True), sgd(model), 30)
+    go_on(ls.keep(model, CRITERION, task(0), budget=0.5, absolute=1e6, at_end=True), sgd(model), 30)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), free.parameters(), strict=True))
 
 
@@ -388,7 +388,7 @@ def test_a_budget_that_comes_in_the_middle_of_a_task_counts_from_the_end_of_the_
     memory, optimizer = learnt(strength=0.1)
     at_end = float(loss_of_first(memory.model))
     if has_budget:
-        memory.budget(10.0)
+        memory.budget(0.5, absolute=10.0)
     go_on(memory, optimizer, 40)
     if is_loaded:
         state, memory = memory.state_dict(), ls.TaskMemory(memory.model, strength=0.1)
@@ -410,3 +410,13 @@ def test_the_absolute_rise_is_an_argument_of_keep_too():
     assert found[1] > 2.0
     with pytest.raises(InputError, match="absolute"):
         ls.keep(model, CRITERION, task(0), absolute=-1.0)
+
+
+@pytest.mark.parametrize(("given", "words"), [(5, r"5 lets .* rise by 500 %.* for 5 % pass 0\.05"), (1.0, r"1 lets .* rise by 100 %")])
+def test_a_budget_that_looks_like_percents_is_told(given, words):
+    with pytest.warns(UserWarning, match=f"a budget of {words}") as told:
+        memory = ls.keep(network(), CRITERION, task(0), budget=given)
+    assert told[0].filename == __file__
+    assert memory.rise.allowed == pytest.approx(math.log(1 + given))
+    memory.budget(0.99)
+    memory.budget(None)

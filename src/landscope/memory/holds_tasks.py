@@ -17,6 +17,7 @@ from landscope.memory.replay import Replay
 from landscope.memory.rise import Rise
 from landscope.memory.task_matrix import TaskMatrix
 from landscope.memory.task_report import TaskReport, report_of
+from landscope.memory.warnings import warn_of_large_budget
 from landscope.parameters import ParameterSpace
 from landscope.protocols import Penalty
 
@@ -92,6 +93,9 @@ class HoldsTasks:
         Raises:
             InputError: If the memory is in a training or takes no implicit steps, a number is out of range, or there is
                 no measurement and the method predicts no rise or ``at_end`` is asked for.
+
+        Warns:
+            UserWarning: If the loss may double: 5 is 500 %.
         """
         self._check_outside("change the budget")
         if not self.implicit:
@@ -100,6 +104,8 @@ class HoldsTasks:
                 hint="Make the memory without implicit=False.",
             )  # fmt: skip
         self._tasks.set_budget(rise, absolute, samples, every, at_end, self.model)
+        if rise is not None:
+            warn_of_large_budget(rise)
 
     @property
     def rise(self) -> Rise | None:

@@ -15,7 +15,7 @@ from landscope.trajectory import Trajectory
 
 __all__ = [
     "StepMonitor", "TrainingContext", "warn_if_parameters_never_moved", "warn_if_weights_moved_since_recording",
-    "warn_of_few_rows", "warn_of_fewer_tasks", "warn_of_unprotected",
+    "warn_of_few_rows", "warn_of_fewer_tasks", "warn_of_large_budget", "warn_of_unprotected",
 ]  # fmt: skip
 
 
@@ -107,6 +107,15 @@ def warn_of_fewer_tasks(loaded: int, current: int) -> None:
         warn(
             f"the loaded state has {loaded} tasks and the memory had {current}, so the later tasks are lost; save a "
             "checkpoint after each consolidate()"
+        )
+
+
+def warn_of_large_budget(rise: float) -> None:
+    """Warn where a loss may double, as by a budget of 5 that was meant as 5 %."""
+    if rise >= 1:
+        warn(
+            f"a budget of {rise:g} lets the loss of each earlier task rise by {100 * rise:,.6g} %, as it is a share; "
+            f"for {rise:g} % pass {rise / 100:g}"
         )
 
 
