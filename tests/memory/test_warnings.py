@@ -234,13 +234,15 @@ def test_steps_without_the_memory_after_steps_of_its_penalty_are_told(tmp_path):
     assert told(memory, tmp_path) == 1
 
 
-def test_a_report_does_not_say_what_a_budget_measured_before_a_training_without_it(tmp_path):
+def test_a_report_measures_a_budget_again_after_a_training_without_the_memory(tmp_path):
     memory, path = kept(budget=0.5, samples=20), tmp_path / "report.html"
     data = {"old": task(0), "new": task(1)}
-    assert "budget" in str(memory.report(data, CRITERION, path=path))
+    assert "budget: loss of old +0 % of" in str(memory.report(data, CRITERION, path=path))
     learn(memory.model, sgd(memory.model), task(1), 30, torch.Generator())
     with pytest.warns(UserWarning, match="this memory held nothing meanwhile"):
-        assert "budget" not in str(memory.report(data, CRITERION, path=path))
+        said = str(memory.report(data, CRITERION, path=path))
+    assert "budget: loss of old" in said
+    assert "+0 %" not in said
     trained(memory)
     assert "budget" in str(memory.report(data, CRITERION, path=path))
 

@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_count
 from landscope.errors import InputError
 from landscope.memory.budget import Budget
+from landscope.memory.changed_model import changed_names
 from landscope.memory.end_of_task import at_weights
 from landscope.memory.methods import Method
 from landscope.memory.output_change import OutputChange
@@ -22,6 +24,7 @@ from landscope.parameters import ParameterSpace, named_tensors
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.warnings import warn
 from landscope.protocols import Penalty
+from landscope.recorder_checks import fingerprint
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.running_statistics import copied_statistics
 
@@ -44,6 +47,11 @@ class BudgetedTasks:
     _ratio: float
     _n_samples: int
     _samples: list[EmpiricalRisk]
+    _is_training = False
+    _measured_at: list[int] | None = None
+    """Fingerprint of the model where its rise was measured last."""
+    _found_there: Rise | None = None
+    """What was measured there since the last training; None for what the budget measured."""
 
     @property
     def n_tasks(self) -> int:
@@ -108,13 +116,45 @@ class BudgetedTasks:
         least, most = min(self.replayed.counts), max(self.replayed.counts)
         return f"measured on {f'{least} to {most}' if least < most else most} samples of each task"
 
-    def rise(self) -> Rise | None:
-        """How much the loss rose since the last task ended; None without a budget."""
-        if self.budget is None:
+    def rise(self, model: nn.Module) -> Rise | None:
+        """How much the loss rose since the last task ended, at the weights of a model; None where that is not known."""
+        if self.budget is None or changed_names(self._space, model):
             return None
-        spent = self.budget.spent()
+        spent = self._spent(self.budget, model)
         predicts = self._method.unit_of_rise is not None
         return spent if predicts else dataclasses.replace(spent, predicted=math.nan)
+
+    def _spent(self, budget: Budget, model: nn.Module) -> Rise:
+        """What was measured last, where the model is as it was then; otherwise what is measured now."""
+        if not self.losses or self._is_training or _is_on_meta(model):
+            return budget.spent()
+        now = _bits(model)
+        if now != self._measured_at:
+            self._measured_at, self._found_there = now, budget.spent_at(model, self._value(model))
+        return self._found_there or budget.spent()
+
+    @torch.no_grad()
+    def _value(self, model: nn.Module) -> float:
+        """The penalty at the weights of a model."""
+        w = self._space.flatten(model)
+        return 0.0 if self.penalty is None else float(self.penalty.to(w.device, w.dtype)(w))
+
+    def start_training(self) -> None:
+        """Begin a training, in which a budget measures by itself."""
+        self._is_training = True
+        if self.budget is not None:
+            self.budget.is_latest = False
+
+    def end_training(self, model: nn.Module) -> None:
+        """End it; what was measured last belongs to the weights as they are now, if it was measured at the end."""
+        self._is_training = False
+        if self.budget is not None and self.budget.is_latest:  # the weights may have gone back to a budget
+            self.budget.predicted = self.budget.predicted_at(self._value(model))
+        self._note_measured(model)
+
+    def _note_measured(self, model: nn.Module) -> None:
+        is_latest = self.budget is not None and self.budget.is_latest and not _is_on_meta(model)
+        self._measured_at, self._found_there = _bits(model) if is_latest else None, None
 
     def _can_predict(self, *, at_end: bool) -> bool:
         """Whether a budget has an effect without a measurement."""
@@ -169,6 +209,7 @@ class BudgetedTasks:
     def _start_budget(self, model: nn.Module) -> None:
         if self.budget is not None and self.losses:
             self.budget.start(model, self._space.flatten(model), max(self.losses))
+        self._note_measured(model)
 
     def _start_at_end(self, model: nn.Module, previous: Budget | None) -> None:
         """Start a budget where the last task ended, also where the next one has begun since."""
@@ -176,6 +217,7 @@ class BudgetedTasks:
             w1, statistics1 = self._end(model, previous)
             with at_weights(model, self._space, w1, statistics1):
                 self.budget.start(model, w1, max(self.losses))
+                self._note_measured(model)
 
     def _end(self, model: nn.Module, previous: Budget | None) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Weights and running statistics at the end of the last task, as far as they are known."""
@@ -186,12 +228,12 @@ class BudgetedTasks:
             return self._space.flatten(there).detach().to(w), copied_statistics(there)
         return (w if self.penalty is None else anchor_of(self.penalty, w)), {}
 
-    def _compare_with_end(self, model: nn.Module, budget: Budget) -> None:
-        """Measure the end of the last task again, from which a stored budget counts."""
-        if (end := budget.end) is None or any(tensor.is_meta for tensor in self._space.tensors(model)):
+    def _compare_with_end(self, model: nn.Module, budget: Budget, *, is_resized: bool = False) -> None:
+        """Measure the end of the last task again, from which a budget counts that was stored, or of a smaller model."""
+        if (end := budget.end) is None or _is_on_meta(model):
             return
         with at_weights(model, self._space, *end):
-            budget.compare_at_end(model)
+            budget.compare_resized(model) if is_resized else budget.compare_at_end(model)
 
     def _is_comparable(self, measure: Callable[[nn.Module], Any] | None, model: nn.Module) -> bool:
         """Whether a measure of this memory can be compared with the numbers of a state.
@@ -208,3 +250,13 @@ class BudgetedTasks:
         """The rise of ln L that a value of the penalty at the present strength predicts."""
         unit = (self._method.unit_of_rise or 1.0) / self.strength if self.strength else 0.0
         return self._method.predicted_rise(unit * value, self._ratio)
+
+
+def _is_on_meta(model: nn.Module) -> bool:
+    """Whether a model has no weights yet."""
+    return any(tensor.is_meta for tensor in model.parameters())
+
+
+def _bits(model: nn.Module) -> list[int]:
+    """A number for each tensor of a model, also for running statistics, that changes with its values."""
+    return fingerprint([value for value in model.state_dict().values() if isinstance(value, Tensor) and value.numel()])

@@ -26,6 +26,7 @@ from landscope.penalties.compression.scaled import scaled_penalty
 from landscope.penalties.warnings import listed, warn
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
+from landscope.risk.other_model import risk_of_other_model
 
 __all__ = ["HeldTasks"]
 
@@ -172,12 +173,18 @@ class HeldTasks(BudgetedTasks):
         if state.budget is not None:
             measure = self._measure_after_loading(state.budget)
             self.budget = Budget.of(state.budget, measure, self.outputs, self._predicted)
+            self._note_measured(model)
             if self._is_comparable(measure, model):
                 self._compare_with_end(model, self.budget)
         elif self.budget is not None:
             self.budget.measure = self._measure_after_loading()
             self._start_at_end(model, None)
         self._end_useless_budget()
+
+    def end_training(self, model: nn.Module) -> None:
+        """End a training."""
+        super().end_training(model)
+        self.see(model)
 
     def see(self, model: nn.Module) -> None:
         """Note the weights as they are, by which they are recognised where their shape changes later."""
@@ -203,15 +210,26 @@ class HeldTasks(BudgetedTasks):
             InputError: If no weight is shared.
         """
         change = ChangedModel(self._space, space, model, self.fingerprint)
-        penalty, own_samples = change.penalty(self.penalty), bool(self._samples)
+        penalty, samples, had_samples = change.penalty(self.penalty), self._samples_of(change), bool(self._samples)
+        lost = self.budget if had_samples and not samples else None
         if self.penalty is not None:
-            lost = self.budget if own_samples else None
             change.warn(rows=rows, samples="" if lost is None else self._unmeasured(at_end=lost.at_end))
-        self._space, self.penalty, self._samples = space, penalty, []
+        self._space, self.penalty, self._samples = space, penalty, samples
         self.see(model)
         if self.budget is not None:
-            self.budget.follow_model(change.weights, None if own_samples else self.budget.measure)
+            self.budget.follow_model(change.weights, None if lost is not None else self.budget.measure)
+            if samples:
+                self._compare_with_end(model, self.budget, is_resized=True)
         self._end_useless_budget()
+
+    def _samples_of(self, change: ChangedModel) -> list[EmpiricalRisk]:
+        """The samples of a budget for a model whose parameters changed; none where they do not fit it."""
+        if not change.only_grew:
+            return []
+        try:
+            return [risk_of_other_model(risk, change.model, change.new) for risk in self._samples]
+        except Exception:  # noqa: BLE001 - another model may fail in any manner; the warning says what follows
+            return []
 
     @staticmethod
     def _at(penalty: Penalty, before: float, after: float) -> Penalty:

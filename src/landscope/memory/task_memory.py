@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from landscope._checks import check_choice, check_count, check_hooked, check_kind
 from landscope._names import TrainedBatchNorm
@@ -201,6 +201,7 @@ class TaskMemory(SavedMemory):
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._tasks.history.timed())
             stack.callback(self._deactivate)
+            self._tasks.start_training()
             if self.batch_norm == "kept" and self.n_tasks:
                 stack.enter_context(kept_statistics(self.model))
             if held is not None and self.implicit:
@@ -230,7 +231,7 @@ class TaskMemory(SavedMemory):
 
     def _deactivate(self) -> None:
         self._active = self._monitor = None
-        self._tasks.see(self.model)
+        self._tasks.end_training(self.model)
 
     def check(
         self,
@@ -366,22 +367,6 @@ class TaskMemory(SavedMemory):
     @window.setter
     def window(self, rows: int) -> None:
         self._rows.window = check_count("window", rows, minimum=3)
-
-    def penalty(self) -> Tensor:
-        """The penalty V at the current weights, to add to a loss; zero before the first task is consolidated.
-
-        Use it with ``TaskMemory(..., implicit=False)``. Gradient descent on it diverges where the learning rate times
-        twice the largest stiffness exceeds 2; the implicit steps, which are the default, do not diverge.
-        """
-        tensors = self.space.tensors(self.model)
-        w = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        if self.held is None:
-            return w.new_zeros(())
-        value = self.held(w)
-        if value.requires_grad:
-            monitor, tasks = self._monitor, self._tasks
-            value.register_hook(lambda _: tasks.follow_gradient(self.model) if monitor is None else monitor.follow())
-        return value
 
     def _check_ended(self) -> None:
         """Raise unless a training has ended that can be consolidated."""
