@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import gc
+import re
 import warnings
 
 import pytest
@@ -11,7 +12,8 @@ from torch import nn
 
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
-from landscope.errors import InputError
+from landscope.adapters.huggingface import language_model_losses
+from landscope.errors import InputError, LandscopeWarning
 from landscope.penalties.warnings import UnusedContextWarning
 
 
@@ -290,3 +292,27 @@ def test_layers_frozen_after_the_memory_was_made_are_to_be_frozen_before():
     part = torch.optim.SGD(model[4].parameters(), lr=0.05)
     with pytest.raises(InputError, match=r"freeze the others before you call ls\.keep"):
         ls.keep(model, CRITERION, task(0)).training(part).__enter__()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_data_that_the_model_does_not_know_are_told(is_known):
+    model = network()
+    learn(model, sgd(model), task(0), 100, torch.Generator().manual_seed(0))
+    x, y = task(0)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ls.keep(model, CRITERION, (x, y if is_known else (y + 1) % 3), name="birds")
+    if is_known:
+        assert not told
+        return
+    assert [one.filename for one in told] == [__file__]
+    assert re.search(r"does not know the data of 'birds'.*among 3 classes is 1\.099; pass .* old", str(told[0].message))
+
+
+def test_a_language_model_that_knows_less_than_guessing_is_told():
+    torch.manual_seed(0)
+    model, tokens = nn.Sequential(nn.Embedding(11, 4), nn.Linear(4, 11)), torch.randint(11, (8, 6))
+    with torch.no_grad():
+        model[1].weight.mul_(10.0)
+    with pytest.warns(LandscopeWarning, match=r"does not know .*among 11 classes is 2\.398"):
+        ls.keep(model, language_model_losses, (tokens, tokens))

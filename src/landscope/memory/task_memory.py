@@ -36,6 +36,7 @@ from landscope.memory.warnings import (
     StepMonitor,
     TrainingContext,
     warn_if_parameters_never_moved,
+    warn_if_unknown,
     warn_if_weights_moved_since_recording,
     warn_of_few_rows,
     warn_of_unprotected,
@@ -292,7 +293,8 @@ class TaskMemory(SavedMemory):
         Warns:
             UserWarning: If far fewer steps were recorded than directions asked for, the weights are far from where the
                 recording ended, or some weights never moved although ``select`` was left out.
-            LandscopeWarning: If the model was trained since the last task, and never in :meth:`training`.
+            LandscopeWarning: If the model was trained since the last task, and never in :meth:`training`; or if a
+                cross-entropy is above that of guessing, ln C of C classes, so that the model does not know the data.
         """
         self._check_ended()
         data = list(data) if isinstance(data, Iterator) and self.replay is not None else data  # it is read twice
@@ -353,6 +355,7 @@ class TaskMemory(SavedMemory):
             n_held = len(latest.stiffness)  # a mode without a flatness is left to the floor
         else:
             n_held = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
+        warn_if_unknown(risk, loss, name)
         held = self._tasks.add(latest, risk, loss, ended, replayed, name)
         self._tasks.wait_for_training(self.model)
         self.n_held = n_held
