@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -14,6 +13,7 @@ from landscope.attention import plain_kernels
 from landscope.errors import InputError, LandscopeWarning
 from landscope.full_precision import in_full_precision
 from landscope.line_derivatives import first_derivative, mixed_derivative
+from landscope.notices import warn
 from landscope.protocols import LossLandscape
 
 __all__ = ["DifferentiableLines", "PlainBatchLines", "PlainLines"]
@@ -94,11 +94,10 @@ def _precise(function: Callable[[Tensor], Tensor], w0: Tensor) -> Tensor:
         function(raised)
     except (RuntimeError, TypeError, ValueError):
         precision = str(w0.dtype).removeprefix("torch.")
-        warnings.warn(
+        warn(
             f"The landscape accepts weights in {precision} only. Its lines then have 3 digits, and widths and "
             "curvatures may be wrong by several per cent. Let it accept float32.",
             LandscopeWarning,
-            stacklevel=4,
         )
         return w0
     return raised

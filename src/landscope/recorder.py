@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count, check_hooked, check_path, is_number
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError, StorageError
+from landscope.notices import warn
 from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder_changes import ChangeWatch
@@ -130,11 +130,10 @@ class TrajectoryRecorder:
 
     def _warn_if_frozen(self) -> None:
         if not any(tensor.requires_grad for tensor in self._tensors):
-            warnings.warn(
+            warn(
                 f"None of the selected parameters requires a gradient: {', '.join(self.space.names)}. As long as they "
                 "are frozen they do not move, and there is nothing to analyse.",
                 LandscopeWarning,
-                stacklevel=4,
             )
 
     @property
@@ -196,7 +195,7 @@ class TrajectoryRecorder:
             if kind is None:  # an error that is already under way comes first
                 raise
         if kind is None and self._step == self._steps_before:
-            warnings.warn(f"No optimiser step was recorded. {self._why_nothing()}", LandscopeWarning, stacklevel=2)
+            warn(f"No optimiser step was recorded. {self._why_nothing()}", LandscopeWarning)
         if kind is None:
             self.changes.at_end(self.about_end())
             self._warn_if_at_rest()
@@ -204,12 +203,11 @@ class TrajectoryRecorder:
     def _warn_if_at_rest(self) -> None:
         n_steps, parts = self._step - self._began_at[0], self.changes.last_weights()
         if n_steps >= _MOVES_WITHIN and parts and self._began_at[1] == fingerprint(parts):
-            warnings.warn(
+            warn(
                 f"No recorded weight moved in {n_steps} steps, so that there is nothing to "
                 "analyse. Call loss.backward() before each step, after optimizer.zero_grad(), and look at the learning "
                 "rate.",
                 LandscopeWarning,
-                stacklevel=3,
             )
 
     def about_end(self) -> str:

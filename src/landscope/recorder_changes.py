@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from landscope.errors import LandscopeWarning
+from landscope.notices import warn
 from landscope.optimizer_steps import is_nested
 
 __all__ = ["ChangeWatch"]
@@ -103,4 +103,4 @@ class ChangeWatch:
 
     def _say(self, message: str) -> None:
         self._has_said = True
-        warnings.warn(message, LandscopeWarning, stacklevel=5)
+        warn(message, LandscopeWarning)

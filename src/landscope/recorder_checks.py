@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from landscope.errors import InputError, LandscopeWarning
+from landscope.notices import warn
 from landscope.optimizer_steps import inner_optimizers, is_nested
 from landscope.parameters import inner_model
 
@@ -185,9 +185,8 @@ class HalfStepWatch:
 
     def _say(self, sign: str) -> None:
         self.stop()
-        warnings.warn(
+        warn(
             f"{type(self._optimizer).__name__} seems to call step() twice for each step, as sharpness-aware optimisers "
             f"do: to a perturbed point and back, so that rows are perturbed points. {sign}",
             LandscopeWarning,
-            stacklevel=4,
         )

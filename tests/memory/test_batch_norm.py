@@ -57,7 +57,7 @@ def plain_loss(model):
 
 def test_the_measured_rise_is_that_of_a_plain_evaluation():
     model = one_layer()
-    memory, optimizer = held(model, batch_norm="updated", budget=100.0, samples=2), sgd(model)
+    memory, optimizer = held(model, batch_norm="updated", budget=0.5, absolute=100.0, samples=2), sgd(model)
     with memory.training(optimizer):
         one_step(model, optimizer)
     assert (model[0].running_mean.item(), model[0].running_var.item()) == pytest.approx((0.0, 4.0), abs=1e-6)
@@ -135,7 +135,7 @@ def test_kept_statistics_stay_and_others_are_named(options):
 @pytest.mark.parametrize("at_end", [True, False])
 def test_a_measured_budget_gives_kept_layers_back_in_train_mode(at_end):
     model = one_layer()
-    memory, optimizer = held(model, budget=100.0, samples=2, at_end=at_end), sgd(model)
+    memory, optimizer = held(model, budget=0.5, absolute=100.0, samples=2, at_end=at_end), sgd(model)
     with memory.training(optimizer):
         one_step(model, optimizer)
         assert model.training

@@ -74,9 +74,9 @@ def test_far_from_the_end_the_larger_prediction_counts():
 
 def test_a_smaller_budget_keeps_more_and_learns_less():
     kept = []
-    for rise in (0.001, 1000.0):
+    for rise, absolute in ((0.001, 0.0), (0.5, 1000.0)):
         memory, optimizer = learnt()
-        memory.budget(rise, absolute=0.0)
+        memory.budget(rise, absolute=absolute)
         go_on(memory, optimizer)
         kept.append((accuracy(memory.model, task(0)), accuracy(memory.model, task(1))))
     (old, new), (other_old, other_new) = kept
@@ -233,7 +233,7 @@ def test_weights_within_the_budget_at_the_end_stay():
     learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
     free = copy.deepcopy(model)
     go_on(ls.keep(free, CRITERION, task(0)), sgd(free), 30)
-    go_on(ls.keep(model, CRITERION, task(0), budget=1e6, at_end=True), sgd(model), 30)
+    go_on(ls.keep(model, CRITERION, task(0), budget=0.5, absolute=1e6, at_end=True), sgd(model), 30)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), free.parameters(), strict=True))
 
 
@@ -377,7 +377,7 @@ def test_a_budget_that_measures_something_else_after_a_restart_says_so_and_count
     other = tuple(part.flip(0) for part in task(0)) if what == "samples" else task(0)
     with pytest.warns(LandscopeWarning, match="make the memory at the weights that it keeps"):
         again = resumed(before if what == "samples" else now, now, memory.state_dict(), other, **options)
-    assert again.rise.measured == 0.0
+    assert again._tasks.budget.measured == 0.0  # counted from there; the model has gone on
     go_on(again, sgd(again.model), 40)
     assert again.rise.measured <= again.rise.allowed
 
@@ -388,7 +388,7 @@ def test_a_budget_that_comes_in_the_middle_of_a_task_counts_from_the_end_of_the_
     memory, optimizer = learnt(strength=0.1)
     at_end = float(loss_of_first(memory.model))
     if has_budget:
-        memory.budget(10.0)
+        memory.budget(0.5, absolute=10.0)
     go_on(memory, optimizer, 40)
     if is_loaded:
         state, memory = memory.state_dict(), ls.TaskMemory(memory.model, strength=0.1)
@@ -410,3 +410,75 @@ def test_the_absolute_rise_is_an_argument_of_keep_too():
     assert found[1] > 2.0
     with pytest.raises(InputError, match="absolute"):
         ls.keep(model, CRITERION, task(0), absolute=-1.0)
+
+
+@pytest.mark.parametrize(("given", "words"), [(5, r"5 lets .* by 500 %.*pass 0\.05"), (1.0, r"1 lets .* by 100 %")])
+def test_a_budget_that_looks_like_percents_is_told(given, words):
+    with pytest.warns(UserWarning, match=f"a budget of {words}") as told:
+        memory = ls.keep(network(), CRITERION, task(0), budget=given)
+    assert told[0].filename == __file__
+    assert memory.rise.allowed == pytest.approx(math.log(1 + given))
+    memory.budget(0.99)
+    memory.budget(None)
+
+
+def loss_rise(memory, loss1):
+    return math.log(float(loss_of_first(memory.model)) / loss1)
+
+
+def by_steps_of_the_penalty(memory):
+    optimizer = sgd(memory.model)
+    with ls.ProximalSteps(memory.held, memory.model, optimizer):
+        learn(memory.model, optimizer, task(1), 20, torch.Generator().manual_seed(3))
+
+
+def by_merging(memory):
+    with torch.no_grad():
+        memory.model[2].weight.mul_(1.2)
+
+
+def by_data(memory):
+    memory.model[2].weight.data = memory.model[2].weight.data * 1.2  # PyTorch counts no change
+
+
+def by_loading(memory):
+    memory.model.load_state_dict(network().state_dict())
+
+
+@pytest.mark.parametrize("change", [by_steps_of_the_penalty, by_merging, by_data, by_loading])
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_the_rise_is_that_of_the_weights_that_the_model_has(change, is_measured):
+    memory, optimizer = learnt(strength=0.1)
+    loss1 = float(loss_of_first(memory.model))
+    memory.budget(0.2, absolute=0.0, samples=loss_of_first if is_measured else 0)
+    go_on(memory, optimizer, 40)
+    after, kept = memory.rise, copy.deepcopy(memory.model.state_dict())
+    change(memory)
+    found = memory.rise
+    assert found.predicted != after.predicted
+    if is_measured:
+        assert found.measured == pytest.approx(loss_rise(memory, loss1), abs=1e-5) != pytest.approx(after.measured)
+        assert str(found) in repr(memory)
+    memory.model.load_state_dict(kept)
+    assert memory.rise.predicted == pytest.approx(after.predicted, rel=1e-4)
+    assert memory.rise.measured == (pytest.approx(after.measured, abs=1e-5) if is_measured else None)
+
+
+def test_looking_at_the_rise_changes_no_training():
+    ends = []
+    for looks in (False, True):
+        memory, optimizer = learnt(strength=0.1)
+        memory.budget(0.2, absolute=0.0, samples=loss_of_first)
+        go_on(memory, optimizer, 15)
+        by_merging(memory)
+        assert not looks or memory.rise.measured != 0
+        go_on(memory, optimizer, 15)
+        ends.append(memory.space.flatten(memory.model))
+    assert torch.equal(*ends)
+
+
+def test_a_memory_of_weights_without_a_loss_is_shown():
+    memory, _ = learnt()
+    memory.budget(0.2, samples=loss_of_first)
+    memory.model[0].weight.data.fill_(math.nan)
+    assert "budget" in repr(memory)

@@ -1,6 +1,7 @@
 """Models whose parameters change between tasks: more words, another head, merged adapters."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
-from landscope.errors import InputError, StorageError
+from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.memory import EWC
 from landscope.memory.between_tasks.fingerprint import Fingerprint
 
@@ -116,17 +117,65 @@ def test_a_budget_goes_on_and_says_what_it_lost():
     memory.budget(0.1, samples=20)
     memory.consolidate(CRITERION, task(0))
     state = memory.state_dict()
-    with_more_classes(model)
+    model[4] = nn.Linear(24, 5)  # other values: its outputs for the old labels say nothing
     again = ls.TaskMemory(copy.deepcopy(model))
     with pytest.warns(UserWarning, match="left out: the samples of the budget"):
         train(memory)
     assert memory.rise.measured is None
     assert memory.rise.predicted > 0
     lost = pytest.warns(UserWarning, match="no samples of its tasks, so the rise is predicted from now on")
-    with lost, pytest.warns(UserWarning, match="held in the part"):
+    with lost, pytest.warns(UserWarning, match="no longer held, as shape"):
         again.load_state_dict(state)
     train(again)
     assert len(again.state_dict()["budget"]["w1"]) == again.space.dim
+
+
+def loss_of_first(model):
+    with torch.no_grad():
+        return float(CRITERION(model(task(0)[0]), task(0)[1]))
+
+
+def by_losses(model, batch):
+    return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+
+def learnt_with_budget(is_closure):
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    loss = {"losses": by_losses, "data": [task(0)]} if is_closure else {"criterion": CRITERION, "data": task(0)}
+    return ls.keep(model, **loss, budget=0.2, absolute=0.0, samples=10_000)
+
+
+@pytest.mark.parametrize("is_closure", [False, True])
+def test_the_samples_of_a_budget_stay_where_a_head_grew(is_closure):
+    memory = learnt_with_budget(is_closure)
+    before = loss_of_first(memory.model)
+    with_more_classes(memory.model)
+    with torch.no_grad():
+        memory.model[4].bias[3:] = -10.0
+    with pytest.warns(UserWarning, match=r"changed since .*held in the part") as told:
+        train(memory, steps=40)
+    assert "left out" not in str(told[0].message)
+    assert memory.rise.measured == pytest.approx(math.log(loss_of_first(memory.model) / before), abs=1e-5)
+    assert 0 < memory.rise.measured <= memory.rise.allowed == pytest.approx(math.log(1.2))
+    memory.consolidate(CRITERION, task(1))
+    train(memory, steps=5)
+    assert memory.rise.by_task.keys() == {"task 1", "task 2"}
+
+
+def test_new_classes_that_use_up_a_budget_are_told_and_it_counts_from_there():
+    memory = learnt_with_budget(is_closure=False)
+    with_more_classes(memory.model)
+    with torch.no_grad():
+        memory.model[4].bias[3:] = 2.0
+    resized = loss_of_first(memory.model)
+    with (
+        pytest.warns(LandscopeWarning, match=r"new parameters alone.*raise the loss of task 1 by .* %"),
+        pytest.warns(UserWarning, match="changed since"),
+    ):
+        train(memory)
+    assert memory.rise.measured == pytest.approx(math.log(loss_of_first(memory.model) / resized), abs=1e-5)
+    assert memory.rise.measured <= memory.rise.allowed
 
 
 def test_rows_of_the_smaller_model_are_left_out():
@@ -224,7 +273,7 @@ def test_a_changed_model_ends_a_budget_that_only_measured_at_the_end():
     memory = ls.TaskMemory(network(), strength=1.0)
     memory.budget(0.1, samples=20, at_end=True)
     memory.consolidate(CRITERION, task(0))
-    with_more_classes(memory.model)
+    memory.model[4] = nn.Linear(24, 5)
     with pytest.warns(UserWarning, match="the budget ends, and the tasks are held at the strength of the memory"):
         train(memory)
     assert memory.rise is None

@@ -181,12 +181,12 @@ def test_a_state_has_the_rise_of_every_task():
     def measure(m):
         return {name: loss_of(m, number) for number, name in enumerate("ab")}
 
-    memory.budget(2.0, samples=measure)
+    memory.budget(0.5, absolute=2.0, samples=measure)
     memory.consolidate(CRITERION, task(0))
     with memory.training(optimizer):
         learn(model, optimizer, task(2), 20, torch.Generator())
     again = ls.TaskMemory(model, method="l2", strength=0.01)
-    again.budget(2.0, samples=measure)
+    again.budget(0.5, absolute=2.0, samples=measure)
     again.load_state_dict(memory.state_dict())
     assert again.rise == memory.rise
     assert again.rise.by_task.keys() == {"a", "b"}

@@ -1,7 +1,11 @@
 """States of a task memory: what is refused, and what comes back."""
 
+import copy
+import pickle
+
 import pytest
 import torch
+from torch import nn
 
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
@@ -163,3 +167,43 @@ def test_foreign_content_is_refused_with_a_digest_of_its_own_too():
         with pytest.raises(StorageError):
             memory.load_state_dict(digested(change(good)))
         assert memory.state_dict()["digest"] == good["digest"], name
+
+
+class Sum(nn.Module):
+    """A model that holds the memory that holds it, as a LightningModule may."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers, self.memory = network(), None
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_a_memory_that_cannot_be_pickled_is_refused_with_the_way_to_save_it(tmp_path):
+    memory = ls.keep(network(), CRITERION, task(0), budget=0.05)
+    for pickled in (lambda: torch.save({"memory": memory}, tmp_path / "memory.pt"), lambda: pickle.dumps(memory)):
+        with pytest.raises(InputError, match=r"the memory itself.*torch\.save\(memory\.state_dict\(\), path\)"):
+            pickled()
+
+
+@pytest.mark.parametrize("budget", [None, 0.05])
+def test_a_copied_memory_is_held_alone(budget):
+    model = Sum()
+    model.memory = ls.keep(model, CRITERION, task(0), budget=budget, strength=100.0)
+    copied = copy.deepcopy(model)
+    assert copied.memory.model is copied
+    optimizer = sgd(copied)
+    with copied.memory.training(optimizer):
+        learn(copied, optimizer, task(1), 5, torch.Generator())
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), network().parameters(), strict=True))
+    assert budget is None or copied.memory.rise.measured != model.memory.rise.measured == 0
+
+
+def test_a_memory_without_samples_still_pickles():
+    model = Sum()
+    model.memory = ls.keep(model, CRITERION, task(0))
+    again = pickle.loads(pickle.dumps(model.memory))
+    assert again.model.memory is again
+    w = again.space.flatten(again.model) + 0.1
+    assert torch.equal(again.held(w), model.memory.held(w))

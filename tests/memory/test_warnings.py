@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import gc
+import re
 import warnings
 
 import pytest
@@ -11,7 +12,8 @@ from torch import nn
 
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
-from landscope.errors import InputError
+from landscope.adapters.huggingface import language_model_losses
+from landscope.errors import InputError, LandscopeWarning
 from landscope.penalties.warnings import UnusedContextWarning
 
 
@@ -234,13 +236,15 @@ def test_steps_without_the_memory_after_steps_of_its_penalty_are_told(tmp_path):
     assert told(memory, tmp_path) == 1
 
 
-def test_a_report_does_not_say_what_a_budget_measured_before_a_training_without_it(tmp_path):
+def test_a_report_measures_a_budget_again_after_a_training_without_the_memory(tmp_path):
     memory, path = kept(budget=0.5, samples=20), tmp_path / "report.html"
     data = {"old": task(0), "new": task(1)}
-    assert "budget" in str(memory.report(data, CRITERION, path=path))
+    assert "budget: loss of old +0 % of" in str(memory.report(data, CRITERION, path=path))
     learn(memory.model, sgd(memory.model), task(1), 30, torch.Generator())
     with pytest.warns(UserWarning, match="this memory held nothing meanwhile"):
-        assert "budget" not in str(memory.report(data, CRITERION, path=path))
+        said = str(memory.report(data, CRITERION, path=path))
+    assert "budget: loss of old" in said
+    assert "+0 %" not in said
     trained(memory)
     assert "budget" in str(memory.report(data, CRITERION, path=path))
 
@@ -288,3 +292,27 @@ def test_layers_frozen_after_the_memory_was_made_are_to_be_frozen_before():
     part = torch.optim.SGD(model[4].parameters(), lr=0.05)
     with pytest.raises(InputError, match=r"freeze the others before you call ls\.keep"):
         ls.keep(model, CRITERION, task(0)).training(part).__enter__()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_data_that_the_model_does_not_know_are_told(is_known):
+    model = network()
+    learn(model, sgd(model), task(0), 100, torch.Generator().manual_seed(0))
+    x, y = task(0)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ls.keep(model, CRITERION, (x, y if is_known else (y + 1) % 3), name="birds")
+    if is_known:
+        assert not told
+        return
+    assert [one.filename for one in told] == [__file__]
+    assert re.search(r"does not know the data of 'birds'.*among 3 classes is 1\.099; pass .* old", str(told[0].message))
+
+
+def test_a_language_model_that_knows_less_than_guessing_is_told():
+    torch.manual_seed(0)
+    model, tokens = nn.Sequential(nn.Embedding(11, 4), nn.Linear(4, 11)), torch.randint(11, (8, 6))
+    with torch.no_grad():
+        model[1].weight.mul_(10.0)
+    with pytest.warns(LandscopeWarning, match=r"does not know .*among 11 classes is 2\.398"):
+        ls.keep(model, language_model_losses, (tokens, tokens))

@@ -72,10 +72,8 @@ def test_a_list_of_parameters_that_torch_knows_sees_every_weight(maker):
         assert abs(moved - float(risk(risk.w0))) > 1e-4
 
 
-@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
-@pytest.mark.parametrize("maker", MAKERS)
-def test_a_risk_says_that_a_module_outside_of_the_model_changed(maker):
-    outside = nn.Linear(4, 4)
+def after(outside):
+    """A model that uses a module which is no part of it."""
 
     class Model(nn.Module):
         def __init__(self):
@@ -87,7 +85,14 @@ def test_a_risk_says_that_a_module_outside_of_the_model_changed(maker):
                 values = torch.tanh(outside(x))
             return self.last(values)
 
-    risk = MAKERS[maker](Model())
+    return Model()
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_risk_says_that_a_module_outside_of_the_model_changed(maker):
+    outside = nn.Linear(4, 4)
+    risk = MAKERS[maker](after(outside))
     before, kept = float(risk(risk.w0)), outside.weight.detach().clone()
     torch.optim.SGD(outside.parameters(), lr=0.0).step()
     with torch.no_grad():
@@ -102,3 +107,14 @@ def test_a_risk_says_that_a_module_outside_of_the_model_changed(maker):
     with torch.no_grad():
         outside.weight.copy_(kept)
     assert float(risk(risk.w0)) == before
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+def test_a_risk_says_that_a_fused_optimiser_trained_a_module_outside_of_the_model():
+    """PyTorch counts no change of a weight by a fused optimiser."""
+    outside = nn.Linear(4, 4)
+    risk = MAKERS["criterion"](after(outside))
+    outside(X).square().mean().backward()
+    torch.optim.Adam(outside.parameters(), lr=0.1, fused=True).step()
+    with pytest.raises(InputError, match=r"outside of the model.*\[4, 4\]"):
+        risk(risk.w0)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from landscope.errors import LandscopeError
+
 if TYPE_CHECKING:
     from landscope.memory.held_tasks import HeldTasks
     from landscope.memory.holds_tasks import HoldsTasks
     from landscope.memory.replay.sources import Replay
+    from landscope.memory.report.rise import Rise
 
 __all__ = ["described"]
 
@@ -17,13 +20,13 @@ _MOST_NAMES = 10
 
 def described(memory: HoldsTasks, tasks: HeldTasks) -> str:
     """One line a fact: method, tasks, strength, budget and what of it is spent, numbers stored, and replay."""
-    dim = memory.space.dim
+    dim, rise = memory.space.dim, _rise(memory)
     facts = {
         "method": _method(memory),
         "tasks": f"{len(tasks.names)} held: {_listed(tasks.names)}" if tasks.names else "none held yet",
         "strength": _strength(memory, tasks),
-        "budget": _budget(tasks),
-        **({"spent": str(memory.rise)} if memory.rise is not None and tasks.names else {}),
+        "budget": _budget(tasks, rise),
+        **({"spent": str(rise)} if rise is not None and tasks.names else {}),
         "stored": f"{memory.n_stored:,} numbers, {memory.n_stored / dim:.3g} for each weight" if dim else "nothing",
         "replay": _replay(memory.replay),
     }
@@ -52,11 +55,17 @@ def _strength(memory: HoldsTasks, tasks: HeldTasks) -> str:
     return f"{found}, multiplied by {memory.output_ratio:.3g} now" if memory.output_ratio != 1 else found
 
 
-def _budget(tasks: HeldTasks) -> str:
+def _rise(memory: HoldsTasks) -> Rise | None:
+    try:
+        return memory.rise
+    except LandscopeError:  # weights that are NaN, of which everything else can be shown
+        return None
+
+
+def _budget(tasks: HeldTasks, rise: Rise | None) -> str:
     if (budget := tasks.budget) is None:
         return "none"
     when = ", at the end of each training" if budget.at_end else ""
-    rise = tasks.rise()
     of_mean = tasks.names and rise is not None and rise.measured is not None and rise.task is None
     least = f", or by {budget.absolute:.3g}" if budget.absolute else ""
     whose = "their mean loss" if of_mean else "each loss"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from landscope.errors import InputError
 from landscope.memory.described import described
@@ -17,6 +18,7 @@ from landscope.memory.replay.sources import Replay
 from landscope.memory.report.rise import Rise
 from landscope.memory.report.task_matrix import TaskMatrix
 from landscope.memory.report.task_report import TaskReport, report_of
+from landscope.memory.warnings import StepMonitor, warn_of_large_budget
 from landscope.parameters import ParameterSpace
 from landscope.protocols import Penalty
 
@@ -33,11 +35,28 @@ class HoldsTasks:
     implicit: bool
     _tasks: HeldTasks
     _active: contextlib.ExitStack | None
+    _monitor: StepMonitor | None
 
     @property
     def held(self) -> Penalty | None:
         """Penalty V of all consolidated tasks; None before the first."""
         return self._tasks.penalty
+
+    def penalty(self) -> Tensor:
+        """The penalty V at the current weights, to add to a loss; zero before the first task is consolidated.
+
+        Use it with ``TaskMemory(..., implicit=False)``. Gradient descent on it diverges where the learning rate times
+        twice the largest stiffness exceeds 2; the implicit steps, which are the default, do not diverge.
+        """
+        tensors = self.space.tensors(self.model)
+        w = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        if self.held is None:
+            return w.new_zeros(())
+        value = self.held(w)
+        if value.requires_grad:
+            monitor, tasks = self._monitor, self._tasks
+            value.register_hook(lambda _: tasks.follow_gradient(self.model) if monitor is None else monitor.follow())
+        return value
 
     @property
     def n_tasks(self) -> int:
@@ -92,6 +111,9 @@ class HoldsTasks:
         Raises:
             InputError: If the memory is in a training or takes no implicit steps, a number is out of range, or there is
                 no measurement and the method predicts no rise or ``at_end`` is asked for.
+
+        Warns:
+            UserWarning: If the loss may double: 5 is 500 %.
         """
         self._check_outside("change the budget")
         if not self.implicit:
@@ -100,11 +122,18 @@ class HoldsTasks:
                 hint="Make the memory without implicit=False.",
             )  # fmt: skip
         self._tasks.set_budget(rise, absolute, samples, every, at_end, self.model)
+        if rise is not None:
+            warn_of_large_budget(rise)
 
     @property
     def rise(self) -> Rise | None:
-        """How much the loss of the worst earlier task rose since the last one ended; None without a budget."""
-        return self._tasks.rise()
+        """How much the loss of the worst earlier task rose since the last one ended; None without a budget.
+
+        Within a training it is the latest measurement. Elsewhere it is that of the weights that the model has: where
+        they changed since, as by another training, merging, averaging or loading, it is measured or predicted again.
+        It is None as well where parameters changed their shape, until the next training begins.
+        """
+        return self._tasks.rise(self.model)
 
     def _check_outside(self, what: str) -> None:
         if self._active is not None:
@@ -196,12 +225,10 @@ class HoldsTasks:
             (torch.Size([2, 2]), 0.0)
         """
         self._warn_if_trained_without()
-        left_out = self._tasks.was_left_out and not self._tasks.is_trained
-        rise = None if left_out else self.rise  # nobody measured the model as it is now
         return report_of(
             self.model, self._tasks.history, self.n_tasks, self.n_stored, evaluations, criterion, losses,
             loss_options=loss_options, higher_is_better=higher_is_better, path=path,
-            old=old, others=others, title=title, points=points, names=self.tasks, rise=rise,
+            old=old, others=others, title=title, points=points, names=self.tasks, rise=self.rise,
         )  # fmt: skip
 
     def __repr__(self) -> str:

@@ -78,11 +78,16 @@ def keep(
     Raises:
         InputError: If the method needs recorded weights, or the model, the loss or the data do not fit.
 
+    Warns:
+        LandscopeWarning: If a cross-entropy is above that of guessing, ln C of C classes or tokens: the data are not
+            those of the old task, or the model is untrained.
+
     Example:
         >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> model, criterion = torch.nn.Linear(4, 2), torch.nn.CrossEntropyLoss()
-        >>> old, new = ((torch.randn(64, 4), torch.randint(2, (64,))) for _ in range(2))
+        >>> x = torch.randn(64, 4)
+        >>> old, new = (x, model(x).argmax(dim=1)), (torch.randn(64, 4), torch.randint(2, (64,)))
         >>> memory = keep(model, criterion, old, budget=0.05)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> with memory.training(optimizer):

@@ -11,6 +11,7 @@ from landscope.memory.between_tasks.loaded_weights import warn_of_other_weights
 from landscope.memory.between_tasks.state import MemoryState, memory_settings
 from landscope.memory.holds_tasks import HoldsTasks
 from landscope.memory.methods.rows import TaskRows
+from landscope.memory.pickled import check_pickles
 from landscope.memory.warnings import warn_of_fewer_tasks
 from landscope.parameters import ParameterSpace, Selection
 
@@ -75,6 +76,10 @@ class SavedMemory(HoldsTasks):
             self._tasks.see(self.model)
         self.n_held = loaded.n_held
         self._rows.load(loaded.rows, loaded.step)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        check_pickles(self)
+        return super().__reduce_ex__(protocol)
 
     def follow_model(self) -> None:
         """Take the parameters that the model has now, where some changed name or shape; :meth:`training` calls it."""

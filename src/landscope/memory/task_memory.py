@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from landscope._checks import check_choice, check_count, check_hooked, check_kind
 from landscope._names import TrainedBatchNorm
@@ -36,6 +36,7 @@ from landscope.memory.warnings import (
     StepMonitor,
     TrainingContext,
     warn_if_parameters_never_moved,
+    warn_if_unknown,
     warn_if_weights_moved_since_recording,
     warn_of_few_rows,
     warn_of_unprotected,
@@ -201,6 +202,7 @@ class TaskMemory(SavedMemory):
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._tasks.history.timed())
             stack.callback(self._deactivate)
+            self._tasks.start_training()
             if self.batch_norm == "kept" and self.n_tasks:
                 stack.enter_context(kept_statistics(self.model))
             if held is not None and self.implicit:
@@ -230,7 +232,7 @@ class TaskMemory(SavedMemory):
 
     def _deactivate(self) -> None:
         self._active = self._monitor = None
-        self._tasks.see(self.model)
+        self._tasks.end_training(self.model)
 
     def check(
         self,
@@ -291,7 +293,8 @@ class TaskMemory(SavedMemory):
         Warns:
             UserWarning: If far fewer steps were recorded than directions asked for, the weights are far from where the
                 recording ended, or some weights never moved although ``select`` was left out.
-            LandscopeWarning: If the model was trained since the last task, and never in :meth:`training`.
+            LandscopeWarning: If the model was trained since the last task, and never in :meth:`training`; or if a
+                cross-entropy is above that of guessing, ln C of C classes, so that the model does not know the data.
         """
         self._check_ended()
         data = list(data) if isinstance(data, Iterator) and self.replay is not None else data  # it is read twice
@@ -352,6 +355,7 @@ class TaskMemory(SavedMemory):
             n_held = len(latest.stiffness)  # a mode without a flatness is left to the floor
         else:
             n_held = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
+        warn_if_unknown(risk, loss, name)
         held = self._tasks.add(latest, risk, loss, ended, replayed, name)
         self._tasks.wait_for_training(self.model)
         self.n_held = n_held
@@ -366,22 +370,6 @@ class TaskMemory(SavedMemory):
     @window.setter
     def window(self, rows: int) -> None:
         self._rows.window = check_count("window", rows, minimum=3)
-
-    def penalty(self) -> Tensor:
-        """The penalty V at the current weights, to add to a loss; zero before the first task is consolidated.
-
-        Use it with ``TaskMemory(..., implicit=False)``. Gradient descent on it diverges where the learning rate times
-        twice the largest stiffness exceeds 2; the implicit steps, which are the default, do not diverge.
-        """
-        tensors = self.space.tensors(self.model)
-        w = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        if self.held is None:
-            return w.new_zeros(())
-        value = self.held(w)
-        if value.requires_grad:
-            monitor, tasks = self._monitor, self._tasks
-            value.register_hook(lambda _: tasks.follow_gradient(self.model) if monitor is None else monitor.follow())
-        return value
 
     def _check_ended(self) -> None:
         """Raise unless a training has ended that can be consolidated."""

@@ -9,13 +9,16 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
+from landscope.errors import LandscopeWarning
 from landscope.parameters import ParameterSpace, inner_model, plain_name
 from landscope.penalties.warnings import WarnsIfUnused, listed, warn
+from landscope.risk.empirical import EmpiricalRisk
+from landscope.risk.guessing import classes_guessed
 from landscope.trajectory import Trajectory
 
 __all__ = [
     "StepMonitor", "TrainingContext", "warn_if_parameters_never_moved", "warn_if_weights_moved_since_recording",
-    "warn_of_few_rows", "warn_of_fewer_tasks", "warn_of_unprotected",
+    "warn_if_unknown", "warn_of_few_rows", "warn_of_fewer_tasks", "warn_of_large_budget", "warn_of_unprotected",
 ]  # fmt: skip
 
 
@@ -107,6 +110,28 @@ def warn_of_fewer_tasks(loaded: int, current: int) -> None:
         warn(
             f"the loaded state has {loaded} tasks and the memory had {current}, so the later tasks are lost; save a "
             "checkpoint after each consolidate()"
+        )
+
+
+def warn_of_large_budget(rise: float) -> None:
+    """Warn where a loss may double, as by a budget of 5 that was meant as 5 %."""
+    if rise >= 1:
+        warn(
+            f"a budget of {rise:g} lets the loss of each earlier task rise by {100 * rise:,.6g} %, as it is a share; "
+            f"for {rise:g} % pass {rise / 100:g}"
+        )
+
+
+def warn_if_unknown(risk: EmpiricalRisk, loss: float, name: str) -> None:
+    """Warn where a model knows no more of the data than guessing, so that there is nothing to keep."""
+    classes = classes_guessed(risk)
+    if classes is not None and loss > math.log(classes):
+        warn(
+            f"the model does not know the data of {name!r}: their loss is {loss:.4g}, and that of guessing among "
+            f"{classes:,} classes is {math.log(classes):.4g}; pass the data of the old task, on which the model was "
+            "trained, with the same labels and the same preparation of the inputs; an untrained model has nothing to "
+            "keep",
+            LandscopeWarning,
         )
 
 

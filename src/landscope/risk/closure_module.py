@@ -24,7 +24,7 @@ class ClosureModule(nn.Module):
     def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any]) -> None:
         super().__init__()
         self.model = model
-        self._batch_losses = batch_losses
+        self.batch_losses = batch_losses
         names = collections.defaultdict(list)
         # A module with two names has one place for each parameter, which must be replaced and restored once.
         for name, parameter in itertools.chain(*(_own(*pair) for pair in model.named_modules(prefix="model"))):
@@ -34,7 +34,7 @@ class ClosureModule(nn.Module):
 
     def forward(self, batch: Any) -> Any:
         """The losses of one batch."""
-        return self._batch_losses(self.model, batch)
+        return self.batch_losses(self.model, batch)
 
     def with_parameters(self, parameters: dict[str, Tensor], batch: Any) -> Any:
         """The losses of one batch with some parameters of the model replaced."""

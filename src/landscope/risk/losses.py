@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscope.errors import InputError, LandscopeWarning
+from landscope.notices import warn
 from landscope.risk.hints import check_takes_two
 from landscope.risk.samples import n_targets, unwrapped
 from landscope.risk.weighted_losses import check_real, read_losses, read_pair
@@ -67,11 +67,10 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
     check_takes_two(criterion)
     module = _module_of(criterion)
     if is_torch_loss(module) and module.reduction == "sum":
-        warnings.warn(
+        warn(
             f"{type(module).__name__} has reduction='sum'. landscope uses the mean over the samples, which is the sum "
             "divided by their number; directions, flatness and exponents are the same for both.",
             LandscopeWarning,
-            stacklevel=4,
         )
     # Only losses of torch itself: a subclass may compute another loss, so its own result is used.
     if is_torch_loss(module) and isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import types
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from landscope.errors import InputError, LandscopeWarning
+from landscope.notices import warn
 from landscope.parameters import inner_model
 from landscope.risk.embedding_bags import with_second_derivatives
 from landscope.risk.fused import fuse_activations
@@ -118,13 +118,12 @@ def precise(model: nn.Module, batches: list[Any], run: Callable[[nn.Module, Any]
     if _runs(raised, raised_batches[0], run):
         return raised, raised_batches
     if _runs(model, batches[0], run):
-        warnings.warn(
+        warn(
             f"landscope evaluates {type(model).__name__} in {str(halves[0].dtype).removeprefix('torch.')}, because it "
             "could not be evaluated in float32. The loss then has 3 digits, and widths and curvatures may be wrong by "
             "several per cent. Remove the conversions to half precision from its forward method, or use the model "
             "after model.float().",
             LandscopeWarning,
-            stacklevel=3,
         )
     return model, batches
 

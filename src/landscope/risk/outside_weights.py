@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from landscope.errors import InputError
+from landscope.in_place_changes import count_fused_steps, times_changed
 from landscope.parameters import ParameterSpace
 from landscope.seeded import kept_random_state
 
@@ -93,15 +94,17 @@ class _Outside:
     """A weight outside of a model, with the value that it had."""
 
     def __init__(self, parameter: nn.Parameter) -> None:
-        self._parameter, self._version = parameter, parameter._version
+        count_fused_steps()
+        self._parameter, self._changes = parameter, times_changed(parameter)
         self._value = parameter.detach().clone()
 
     def check(self) -> None:
         """Raise if the weight has another value."""
-        if self._parameter._version == self._version:
+        changes = times_changed(self._parameter)
+        if changes == self._changes:
             return
         if torch.equal(self._parameter.detach(), self._value):
-            self._version = self._parameter._version
+            self._changes = changes
             return
         raise InputError(
             expected="the same weights outside of the model as when the risk was made",

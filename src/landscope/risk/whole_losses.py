@@ -93,6 +93,12 @@ class ClosureLosses(BlockLosses):
         other._cut = self._cut.of(other, other.evaluated)
         return other
 
+    def of_model(self, model: nn.Module) -> ClosureLosses:
+        """The same function of another model on the same batches."""
+        return ClosureLosses(
+            model, self._module.batch_losses, self.blocks, count=self._count, conditions=self._conditions
+        )
+
     def without_stored(self) -> ClosureLosses:
         """The same losses, in which no call of a module is skipped."""
         return self._of_blocks(range(self.n_blocks))

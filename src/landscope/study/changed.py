@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from landscope.errors import LandscopeError, LandscopeWarning, StorageError
 from landscope.landscape.flatness import SAME_LOSS
 from landscope.landscape.lines import start_lines
+from landscope.notices import warn
 from landscope.progress import Reporter
 from landscope.risk import EmpiricalRisk
 from landscope.study import saved
@@ -97,7 +97,7 @@ def notice_changes(analysis: Analysis, stages: Sequence[Stage], reporter: Report
             _remove(analysis, (), (name,))
     for sentence in said:
         reporter.note(f"{sentence}.")
-        warnings.warn(f"{sentence}.", LandscopeWarning, stacklevel=3)
+        warn(f"{sentence}.", LandscopeWarning)
     return bool(said)
 
 

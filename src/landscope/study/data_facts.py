@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import Any
 
 from landscope.errors import LandscopeWarning, StorageError
+from landscope.notices import warn
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.data_identity import DataIdentity
@@ -60,7 +60,7 @@ def _warn_of_the_recording(analysis: Analysis, facts: dict[str, Any]) -> None:
     if analysis.has_subject and DataIdentity.of(facts.get("data")).differs(analysis.data_identity):
         said.append("the data of this study have other samples than those of the recorded training")
     for sentence in said:
-        warnings.warn(f"{sentence[0].upper()}{sentence[1:]}.", LandscopeWarning, stacklevel=4)
+        warn(f"{sentence[0].upper()}{sentence[1:]}.", LandscopeWarning)
 
 
 def _has_results_of_minibatches(analysis: Analysis) -> bool:

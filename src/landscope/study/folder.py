@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from landscope._version import __version__
 from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.files.atomic import plain_values
 from landscope.files.plain_yaml import read_yaml, write_yaml
+from landscope.notices import warn
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
 from landscope.study.identity import STUDY, different, digest_of_settings, made_from
@@ -317,11 +317,10 @@ class StudyFolder(ResultFolder):
                 hint="Restore the file, or name every setting in ls.Study(...) as it was. To measure everything again "
                 "under other settings, delete the results (*.zarr.zip).",
             )
-        warnings.warn(
+        warn(
             f"{path / _FILE} could not be read ({got}). The settings that are named now take its place"
             + (": the results were made under the same." if made else "."),
             LandscopeWarning,
-            stacklevel=5,
         )
         return asked
 

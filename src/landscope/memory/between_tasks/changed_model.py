@@ -86,6 +86,13 @@ class ChangedModel:
         found[positions[positions >= 0]] = w[(positions >= 0).to(w.device)].to(found)
         return found
 
+    @property
+    def only_grew(self) -> bool:
+        """Whether every parameter has all that it had, so that earlier inputs and labels fit the model as it is now."""
+        before, now = (dict(zip(space.names, space.shapes, strict=True)) for space in (self.old, self.new))
+        kept = all(name in now and _contains(now[name], shape) for name, shape in before.items())
+        return kept and not self._replaced
+
     def state(self, state: MemoryState) -> MemoryState:
         """A stored state on the present parameters, without the recorded rows of a task that had not ended."""
         try:
@@ -132,3 +139,7 @@ class ChangedModel:
     @property
     def _replaced(self) -> list[str]:
         return self.print_.replaced(self.old, self.new, self.model)
+
+
+def _contains(shape: tuple[int, ...], part: tuple[int, ...]) -> bool:
+    return len(shape) == len(part) and all(size >= least for size, least in zip(shape, part, strict=True))

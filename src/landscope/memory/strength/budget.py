@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -104,6 +105,8 @@ class Budget:
         """Running statistics at the end of the task."""
         self._predict = predict
         self.predicted = 0.0
+        self.is_latest = False
+        """Whether the latest measurement was made where a task or a training ended."""
 
     @property
     def allowed(self) -> float:
@@ -130,6 +133,7 @@ class Budget:
         self.predicted, self._statistics1 = 0.0, copied_statistics(model)
         self._before = {} if self.measure is None else self._losses_of(model)
         self._found = self._compared(self._before, self._before) if self._before else None
+        self.is_latest = True
 
     @property
     def end(self) -> tuple[Tensor, dict[str, Tensor]] | None:
@@ -157,6 +161,27 @@ class Budget:
         )
         self._before, self._found = found, self._compared(found, found)
 
+    def compare_resized(self, model: nn.Module) -> None:
+        """Measure again where the last task ended, with the further parameters of a larger model.
+
+        The losses before are those of the smaller model, and stay what the budget counts from; but where the further
+        parameters alone use it up, no training could be within it.
+
+        Args:
+            model: The larger model, with the earlier weights in the part that it shares.
+        """
+        found = self._losses_of(model)
+        rises = self._compared(self._before, found)
+        if not rises.is_within:
+            warn(
+                f"the new parameters alone, before any training, raise the loss of {rises.worst or 'the tasks'} by "
+                f"{100 * math.expm1(rises.of_worst):.3g} %, which is more than the budget allows; the rise is counted "
+                "from there. New rows of a head that begin near zero, with a negative bias, raise it less",
+                LandscopeWarning,
+            )
+            self._before, rises = found, self._compared(found, found)
+        self._found = rises
+
     @property
     def holds_statistics(self) -> bool:
         """Whether what running statistics do is measured: they go back with the weights."""
@@ -181,21 +206,25 @@ class Budget:
             The weights to take: those given, or, where a measured rise is above the bound, the farthest ones on the
             line to the end of the last task at which every task stays within it.
         """
-        farther = 1.0
         if self.outputs is not None and self.follows_outputs:
             self.outputs.follow(value, weights, at)
-            farther = self.outputs.factor
-        self.predicted = self._predict(farther * value)
+        self.predicted = self.predicted_at(value)
         if self.at_end and self.measure is not None:
             self.factor = 1.0 if self.outputs is None else self.outputs.factor
             return weights
         if self.measure is not None and self._steps % self.every == 0:
             weights = self._measured_within(weights, at)
         self._steps += 1
-        driving = self.predicted if moved is None else self._predict(farther * moved)
+        driving = self.predicted if moved is None else self.predicted_at(moved)
         over = math.log(max(self._correction * driving, 1e-30) / self.allowed)
         self.factor = min(_MOST, max(_LEAST, self.factor * math.exp(_RATE * max(-1.0, min(1.0, over)))))
         return weights
+
+    def predicted_at(self, value: float) -> float:
+        """The rise of ln L that the penalty without the factor predicts, as far as the outputs are known to move."""
+        return self._predict(
+            self.outputs.factor * value if self.outputs is not None and self.follows_outputs else value
+        )
 
     def follow_model(self, carried: Callable[[Tensor], Tensor], measure: Callable[[nn.Module], Any] | None) -> None:
         """Go on with a model whose parameters changed.
@@ -211,6 +240,7 @@ class Budget:
         """The weights to end a training with: those given, or where the rise is within the bound."""
         if self.outputs is not None and self.follows_outputs:
             weights = self.outputs.last(weights, at)
+        self.is_latest = True
         return weights if self.measure is None else self._measured_within(weights, at)
 
     def _measured_within(self, weights: Tensor, at: At) -> Tensor:
@@ -309,6 +339,22 @@ class Budget:
         """How much the loss rose, and what was done about it."""
         task, by_task = (None, {}) if self._found is None else self._found.named()
         return Rise(self.predicted, self.measured, self.allowed, self.factor, task, by_task)
+
+    def spent_at(self, model: nn.Module, value: float) -> Rise:
+        """How much the loss rose at other weights than those measured last; the training goes on as it would have.
+
+        In a distributed training it is that of the samples of this process.
+
+        Args:
+            model: The model with these weights.
+            value: The penalty there, without the factor.
+        """
+        there = copy.copy(self)
+        there.predicted = self.predicted_at(value)
+        if self.measure is not None:
+            now = self._losses_of(model)
+            there._found = self._compared(self._before, now) if now.keys() == self._before.keys() else None
+        return there.spent()
 
 
 def _between(start: Tensor | None, end: Tensor, share: float) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from landscope.errors import LandscopeWarning, StorageError
+from landscope.notices import warn
 from landscope.storage import read_heading
 from landscope.storage.digests import digest_of
 from landscope.storage.folder import ResultFolder
@@ -91,11 +91,10 @@ def check_same_numbers(folder: ResultFolder, name: str, numbers: Mapping[str, An
 
 def say_written_again(file: Path) -> None:
     """Say that a file which follows from the results was lost, and is written again."""
-    warnings.warn(
+    warn(
         f"{file} is missing, damaged or of other results. It is written again: the results in the folder name what "
         "they were made under.",
         LandscopeWarning,
-        stacklevel=3,
     )
 
 
