@@ -61,6 +61,7 @@ def test_parents_without_barriers_say_nothing():
     assert "1 of 3 parents do not say" in measured.note
 
 
+@pytest.mark.slow
 def test_short_branches(plan, monkeypatch):
     monkeypatch.setattr(branches, "_LENGTH", 4.0)
     (section,) = reproduce(plan, [branches], QuietReporter()).sections

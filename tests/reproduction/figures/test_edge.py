@@ -30,6 +30,7 @@ def test_the_ends_of_the_seeds_decide(ratio, share, expected):
     assert f"a bowl of the same curvature has {mean:.3g}" in judgements[1].why
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the check of shapes is not traced
 def test_tiny_trainings(plan, monkeypatch):
     def tiny(case):

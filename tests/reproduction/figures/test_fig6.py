@@ -63,6 +63,7 @@ def test_a_lower_bound_does_not_count_and_two_widths_are_too_few():
     assert verdicts(measured, CLAIMS)["learning_dimension"] == "reproduced"  # a bound of D_s says nothing of D_l
 
 
+@pytest.mark.slow
 def test_small_widths(plan, monkeypatch):
     monkeypatch.setattr(fig6, "_QUICK_WIDTHS", ((30, 2), (10, 2), (8, 2)))
     (section,) = reproduce(plan, [fig6], QuietReporter()).sections

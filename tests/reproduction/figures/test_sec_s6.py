@@ -92,6 +92,7 @@ def check_section(plan, cases, monkeypatch):
     return section
 
 
+@pytest.mark.slow
 def test_cases_with_layers_shared_runs_and_other_coordinates(plan, monkeypatch):
     keys = ("sgd", "adam", "mlp-3")
     section = check_section(plan, [case for case in CASES if case.key in keys], monkeypatch)

@@ -53,6 +53,7 @@ def test_a_higher_loss_alone_makes_flatness(rise, expected):
     assert verdicts(measured, CLAIMS)["flatness_noise_width"] == expected
 
 
+@pytest.mark.slow
 def test_short_descents(plan, monkeypatch):
     monkeypatch.setattr(sec_s9, "_QUICK_SIZE", (60, 20))
     (section,) = reproduce(plan, [sec_s9], QuietReporter()).sections

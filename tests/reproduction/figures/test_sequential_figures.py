@@ -82,6 +82,8 @@ FIGURES = {
     },
 }  # fmt: skip
 """Figures with the constants that make them tiny."""
+ALIKE = (basin_ablations, continual_further, language, sec_s8, split_digits)
+"""Figures that the others and tests of their parts stand for; tried with the slow tests."""
 SMOKE = {"train_samples": 600, "batch_size": 100, "learning_rate": 0.2, "hidden": (12, 12)}
 
 
@@ -102,7 +104,9 @@ def run(figure, plan):
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the transformer
-@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.key)
+@pytest.mark.parametrize("figure", [
+    pytest.param(figure, id=figure.key, marks=[pytest.mark.slow] if figure in ALIKE else []) for figure in FIGURES
+])  # fmt: skip
 def test_every_figure_is_made_and_kept(figure, plan, monkeypatch):
     changed(monkeypatch, figure, FIGURES[figure])
     sections = run(figure, plan)
