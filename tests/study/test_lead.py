@@ -12,7 +12,8 @@ SUMMARY = {
     "psi_fresh": 1.5, "psi_null": [2.0, 2.4], "psi_null_band": (1.0, 3.5), "psi_process": [4.4, 4.8],
     "psi_process_band": (4.25, 5.0), "psi_process_fresh": [1.0], "rate_changed": False,
     "limit_directions": "eigenvectors", "limit_order": "independent minibatches",
-    "psi_along_curvature": 0.95, "psi_along_curvature_expected": 0.9, "psi_infinity_of_process": 0.1,
+    "psi_along_curvature": 0.95, "psi_along_curvature_interval": NOTHING,
+    "psi_along_curvature_expected": 0.9, "psi_infinity_of_process": 0.1,
     "psi_infinity_of_process_interval": (0.0, 0.2), "psi_infinity_of_run": NAN,
     "psi_infinity_of_run_interval": NOTHING, "fresh": [1, 60], "exploration_reached": True, "caveats": [],
 }  # fmt: skip
@@ -57,6 +58,11 @@ def test_a_difference_from_the_process_along_the_curvature_is_said(psi, said):
     assert said in lead(psi_along_curvature=psi)
     assert "along flat ones" not in lead(psi_along_curvature=0.95)
     assert "along flat ones" not in lead(psi_along_curvature=NAN)
+
+
+def test_a_difference_within_the_interval_of_the_window_is_not_said():
+    assert "along flat ones" not in lead(psi_along_curvature=0.2, psi_along_curvature_interval=(-1.0, 1.4))
+    assert "moves more along flat ones" in lead(psi_along_curvature=0.2, psi_along_curvature_interval=(0.1, 0.3))
 
 
 def test_each_exponent_of_a_window_without_end_has_its_name():

@@ -140,8 +140,9 @@ def _without_end(summary: dict[str, Any]) -> list[str]:
 
 def _along_flat(summary: dict[str, Any]) -> str:
     """Where the window has another exponent than the process along the same directions, what the difference is."""
-    more = summary["psi_along_curvature_expected"] - summary["psi_along_curvature"]
-    if not abs(more) >= _ALIKE:
+    expected, (low, high) = summary["psi_along_curvature_expected"], summary["psi_along_curvature_interval"]
+    more = expected - summary["psi_along_curvature"]
+    if not abs(more) >= _ALIKE or low <= expected <= high:  # without an interval, low and high are NaN
         return ""
     how = "more" if more > 0 else "less"
     return f": next to its motion along sharp directions, the window moves {how} along flat ones than the process"

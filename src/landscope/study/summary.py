@@ -90,6 +90,7 @@ def _without_end(analysis: Analysis) -> dict[str, Any]:
         "limit_directions": limit.name if limit else "",
         "limit_order": order_of_the_process(limit, analysis) if limit else "",
         "psi_along_curvature": limit.psi if limit else math.nan,
+        "psi_along_curvature_interval": limit.psi_interval if limit else (math.nan, math.nan),
         "psi_along_curvature_expected": limit.psi_predicted if limit else math.nan,
         "psi_infinity_of_process": limit.psi_infinity if limit else math.nan,
         "psi_infinity_of_process_interval": limit.psi_infinity_interval if limit else (math.nan, math.nan),

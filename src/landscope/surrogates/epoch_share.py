@@ -60,9 +60,7 @@ def epoch_noise_share(
     """
     check_count("steps_per_epoch", steps_per_epoch, minimum=2)
     noise, steps = _noise_of(window, curvature, rule)
-    lengths, rows = epoch_lengths(steps, steps_per_epoch)
-    first = 0 if lengths[0] == rows else lengths[0]
-    return _share(*_sums(noise), range(first, len(noise) + 1, rows)) if rows > 1 else math.nan
+    return _share_as_told(_sums(noise), steps, steps_per_epoch)
 
 
 def length_of_epochs(
@@ -91,17 +89,18 @@ def length_of_epochs(
         >>> length_of_epochs(Trajectory.of(path), Directions.of(torch.eye(3)[:1]), 9)
         8
     """
-    share = epoch_noise_share(window, curvature, steps_per_epoch, rule=rule)
-    if math.isnan(share) or share < _SURELY_BELOW:
-        return None if math.isnan(share) else steps_per_epoch
+    check_count("steps_per_epoch", steps_per_epoch, minimum=2)
     noise, steps = _noise_of(window, curvature, rule)
     spacing, sums = int(steps[1] - steps[0]), _sums(noise)
+    share = _share_as_told(sums, steps, steps_per_epoch)
+    if math.isnan(share) or share < _SURELY_BELOW:
+        return None if math.isnan(share) else steps_per_epoch
     near = [length // spacing for length in range(steps_per_epoch - 1, steps_per_epoch + 2) if length % spacing == 0]
     shares = [
-        (_share(*sums, range(first, len(noise) + 1, rows)), spacing * rows)
+        (_share(*sums, range(first, len(steps), rows)), spacing * rows)
         for rows in near
         for first in range(rows)
-        if rows > 1 and (len(noise) - first) // rows >= _FEWEST_EPOCHS
+        if rows > 1 and (len(steps) - 1 - first) // rows >= _FEWEST_EPOCHS
     ]
     least, length = min(shares, default=(math.nan, 0))
     if least < _SURELY_BELOW:
@@ -136,6 +135,13 @@ def _sums(noise: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of the noise before each row, and those of its squares."""
     start = noise.new_zeros(1, noise.shape[1])
     return torch.cat([start, noise]).cumsum_(dim=0), torch.cat([start[:, 0], noise.square().sum(dim=1)]).cumsum(dim=0)
+
+
+def _share_as_told(sums: tuple[Tensor, Tensor], steps: Tensor, steps_per_epoch: int) -> float:
+    """The share left over whole epochs of this length from step 1 on."""
+    lengths, rows = epoch_lengths(steps, steps_per_epoch)
+    first = 0 if lengths[0] == rows else lengths[0]
+    return _share(*sums, range(first, len(steps), rows)) if rows > 1 else math.nan
 
 
 def _share(sums: Tensor, powers: Tensor, ends: range) -> float:
