@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,7 +50,7 @@ FIGURES = {
     split_digits: {
         "_STRENGTHS": {
             MethodSettings("none"): (math.nan,), MethodSettings("ldc-floor", n_modes=10, rank=15): (4.0,),
-            MethodSettings("joint"): (math.nan,),
+            MethodSettings("kfac"): (100.0,), MethodSettings("joint"): (math.nan,),
         },
         "_PRETRAINING_EPOCHS": 20,
     },
@@ -131,6 +132,17 @@ def test_a_section_names_what_its_rows_have(batch_norm, methods):
     text = continual_tables._text(benchmark, Settings.of(SMOKE), methods)
     assert ("LDC holds 50 modes of the last 200 steps" in text) is ("ldc-floor" in methods)
     assert ("batch normalisation without weights of its own" in text) is batch_norm
+
+
+def test_errors_are_compared_with_kronecker_ewc_seed_by_seed():
+    kfac, basin = MethodSettings("kfac"), MethodSettings("basin-default")
+    runs, others = (
+        [SimpleNamespace(average_error=error) for error in errors]
+        for errors in ((0.10, 0.20, 0.30), (0.08, 0.19, 0.25))
+    )
+    assert split_digits._difference((kfac, runs), (kfac, runs)) == "–"
+    # differences -2, -1 and -5 points: mean -2.67, 4.303 times the standard error of 1.202
+    assert split_digits._difference((basin, others), (kfac, runs)) == "-2.67 [-7.84, 2.50]"
 
 
 @pytest.mark.slow
