@@ -24,7 +24,7 @@ from landscope.parameters import ParameterSpace, named_tensors
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.warnings import warn
 from landscope.protocols import Penalty
-from landscope.recorder_checks import fingerprint
+from landscope.recorder.checks import fingerprint
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.running_statistics import copied_statistics
 

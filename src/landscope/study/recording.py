@@ -16,7 +16,7 @@ from landscope.errors import InputError, StorageError
 from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
-from landscope.recorder_sinks import other_spacing
+from landscope.recorder.sinks import other_spacing
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes

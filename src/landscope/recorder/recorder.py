@@ -16,9 +16,9 @@ from landscope.errors import InputError, LandscopeWarning, NonFiniteError, Stora
 from landscope.notices import warn
 from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
-from landscope.recorder_changes import ChangeWatch
-from landscope.recorder_checks import HalfStepWatch, RecordedPlaces, fingerprint
-from landscope.recorder_sinks import DiskSink, MemorySink
+from landscope.recorder.changes import ChangeWatch
+from landscope.recorder.checks import HalfStepWatch, RecordedPlaces, fingerprint
+from landscope.recorder.sinks import DiskSink, MemorySink
 from landscope.trajectory import Trajectory, stored_dtype
 
 __all__ = ["TrajectoryRecorder"]
