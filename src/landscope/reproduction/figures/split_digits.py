@@ -34,7 +34,7 @@ _STRENGTHS: Strengths = {
         ("ldc-variance-factored", 400, _RANK, _STRONGER),
         ("basin-default", 0, None, (1.0,)),
         ("basin-fixed", 0, None, (1.0,)),
-        ("basin", 0, None, (0.3, 1.0, 3.0, 10.0)),
+        ("basin", 0, None, (0.1, 0.3, 1.0, 3.0, 10.0)),
         ("ewc", 0, None, (1.0, 1e1, 1e2, 1e3, 1e4, 1e5)),
         ("kfac", 0, None, _CURVATURE),
         ("kfac", 0, _RANK, _CURVATURE),
