@@ -133,7 +133,7 @@ def test_memory_is_bounded_with_a_path(tmp_path):
     model = nn.Linear(1000, 100, bias=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     recorder = TrajectoryRecorder(model, optimizer, path=tmp_path / "t")
-    assert recorder._rows_per_block * 100_000 * 4 <= 2**22
+    assert recorder._pool.rows * 100_000 * 4 <= 2**22
     with recorder:
         for _ in range(35):
             optimizer.step()
@@ -160,8 +160,7 @@ WRITER = """
     model = torch.nn.Linear(40, 50, bias=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     recorder = TrajectoryRecorder(model, optimizer, path=sys.argv[1])
-    recorder._rows_per_block = 16
-    recorder._start_block()
+    recorder._pool.rows = 16
     with recorder:
         step = 0
         while True:
@@ -277,7 +276,7 @@ def test_the_last_rows_are_those_of_the_whole():
         train(10)
     assert torch.equal(few.trajectory().weights, whole.trajectory().weights[-5:])
     assert few.trajectory().steps.tolist() == [9, 10, 11, 12, 13]
-    assert sum(len(block[1]) for block in few._sink._blocks) <= 5 + few._rows_per_block
+    assert sum(map(len, few._sink._kept)) <= 5 + few._pool.rows
 
 
 def test_the_last_rows_are_kept_in_memory_only(tmp_path):

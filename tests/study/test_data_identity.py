@@ -161,7 +161,7 @@ def test_random_states_and_generators_stay_where_they_are(recorded):
 
 
 def test_data_without_an_end_are_refused(monkeypatch):
-    monkeypatch.setattr(reading, "_memory", lambda: 10_000)
+    monkeypatch.setattr(reading, "total_memory", lambda: 20_000)
     for data in (itertools.repeat(small.samples()), (torch.randn(4, 6) for _ in itertools.count()), itertools.count()):
         with pytest.raises(InputError, match=r"data that end.*islice"):
             ls.Study("nowhere", small.network(), small.CRITERION, data)

@@ -55,6 +55,7 @@ class _TrainerSession(TrainingSession, TrainerCallback):
             * args.world_size,
             steps_per_epoch=_steps_per_epoch(kwargs.get("train_dataloader"), args),
             data=kwargs.get("train_dataloader"),
+            n_steps=max(0, state.max_steps - state.global_step),
         )
         self._begin(training)
 

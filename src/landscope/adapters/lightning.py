@@ -49,6 +49,7 @@ class _LightningSession(TrainingSession, Callback):
             batch_size=_batch_size(trainer),
             steps_per_epoch=_steps_per_epoch(trainer),
             data=trainer.train_dataloader,
+            n_steps=_n_steps(trainer),
         )
 
 
@@ -262,3 +263,9 @@ def _optimizer_of(
             hint="Select parameters of one optimiser; use one recorder or memory for each optimiser.",
         )
     return holders[0]
+
+
+def _n_steps(trainer: Trainer) -> int | None:
+    """Steps that are left; None for a training that ends by itself, or a loader without a length."""
+    steps = trainer.estimated_stepping_batches
+    return max(0, int(steps) - trainer.global_step) if math.isfinite(steps) else None

@@ -106,6 +106,7 @@ class RecorderSession(RecordingSession):
             every=self._every,
             first_step=training.steps_taken + 1,
             resume=training.global_step > 0 and (training.was_recorded or _exists(self._path)),
+            n_steps=training.n_steps,
         )
 
     def _begun(self) -> TrajectoryRecorder:
@@ -159,6 +160,8 @@ class StudySession(RecordingSession):
             )  # fmt: skip
         optimizer = training.optimizer_for(ParameterSpace.of(self._model, self._select), self._model)
         first_step = training.steps_taken + 1 if training.global_step > 0 else None
-        recorder = self.study.record(optimizer, self._select, every=self._every, first_step=first_step)
+        recorder = self.study.record(
+            optimizer, self._select, every=self._every, first_step=first_step, n_steps=training.n_steps
+        )
         recorder.note_minibatches(training.batch_size, training.steps_per_epoch)
         return recorder

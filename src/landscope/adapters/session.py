@@ -31,6 +31,7 @@ class Training:
         batch_size: Samples of one step of the optimiser: on all devices, accumulated; None where it is not known.
         steps_per_epoch: Steps of the optimiser in an epoch; None where it is not known.
         data: The loader of the training data, where the framework gives it.
+        n_steps: Steps that the training will take; None where it is not known.
     """
 
     model: nn.Module
@@ -42,6 +43,7 @@ class Training:
     batch_size: int | None = None
     steps_per_epoch: int | None = None
     data: Any = None
+    n_steps: int | None = None
 
 
 class TrainingSession(abc.ABC):

@@ -10,6 +10,7 @@ from torch import Tensor
 from landscope.errors import LandscopeWarning
 from landscope.notices import warn
 from landscope.optimizer_steps import is_nested
+from landscope.recorder.transfer import Transfer
 
 __all__ = ["ChangeWatch"]
 
@@ -32,6 +33,8 @@ class ChangeWatch:
         self._optimizer, self._tensors = optimizer, tensors
         self._row: Tensor | None = None
         self._step, self._n_rows, self._has_said = 0, 0, False
+        self._found: list[tuple[int, Transfer]] = []
+        """Comparisons on the device whose answers are not here yet, with the step of the row."""
         self._hook: torch.utils.hooks.RemovableHandle | None = None
 
     def start(self) -> None:
@@ -55,12 +58,19 @@ class ChangeWatch:
         self._row = None
 
     def _before_step(self, *_: object) -> None:
+        while self._found and self._found[0][1].has_arrived:
+            self._say_if_changed(*self._found.pop(0))
         if self._row is None or self._has_said or (self._n_rows > _FIRST and self._n_rows % _STRIDE):
             return
-        if is_nested(self._optimizer) or not self.has_changed():
+        if not is_nested(self._optimizer):
+            self._found.append((self._step, Transfer(self._differs())))
+
+    def _say_if_changed(self, step: int, found: Transfer) -> None:
+        (differs,) = found.wait()
+        if self._has_said or not bool(differs):
             return
         self._say(
-            f"The weights changed between step {self._step} of the optimiser and the next one, as by clipping, a "
+            f"The weights changed between step {step} of the optimiser and the next one, as by clipping, a "
             "projection, or another optimiser of the same weights. Each row holds the weights right after a step, and "
             "so do whole models saved by a study; they are not those after the change, whose moves count as a part of "
             "the next step. To record what the change leaves, let it run at the end of each step: call "
@@ -74,6 +84,9 @@ class ChangeWatch:
         Args:
             more: What follows from it, beside the rows.
         """
+        for step, found in self._found:
+            self._say_if_changed(step, found)
+        self._found = []
         if self._row is not None and (more or not self._has_said) and self.has_changed():
             self._say(
                 f"The weights of the model are no longer those of step {self._step}, the last row: they changed after "
@@ -88,18 +101,24 @@ class ChangeWatch:
 
     def has_changed(self) -> bool:
         """Whether the weights are others than those of the last row, to the bit; False where they were moved."""
+        return bool(self._differs())
+
+    def _differs(self) -> Tensor:
+        """See :meth:`has_changed`; one value on the device of the weights, so that nothing waits for it."""
         row, start = self._row, 0
-        if row is None:
-            return False
+        found = torch.tensor(False)
+        if row is None or any(tensor.device != row.device for tensor in self._tensors):
+            return found
         for tensor in self._tensors:
             end = start + tensor.numel()
-            if tensor.device != row.device:
-                return False
-            now = tensor.detach().reshape(-1).to(row.dtype)
-            if not torch.equal(now.view(_BITS[now.element_size()]), row[start:end].view(_BITS[row.element_size()])):
-                return bool(torch.isfinite(now).all())  # the recorder says it of others, after the next step
+            now, before = tensor.detach().reshape(-1).to(row.dtype), row[start:end]
+            bits = [part.view(_BITS[part.element_size()]) for part in (now, before)]
+            if row.device.type != "cpu":
+                found = found.to(row.device) | ((bits[0] != bits[1]).any() & torch.isfinite(now).all())
+            elif not torch.equal(*bits):
+                return torch.isfinite(now).all()  # the recorder says it of others, after the next step
             start = end
-        return False
+        return found
 
     def _say(self, message: str) -> None:
         self._has_said = True

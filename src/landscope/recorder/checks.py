@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from landscope._checks import check_count
 from landscope.errors import InputError, LandscopeWarning
 from landscope.notices import warn
 from landscope.optimizer_steps import inner_optimizers, is_nested
 from landscope.parameters import inner_model
 
-__all__ = ["HalfStepWatch", "RecordedPlaces", "fingerprint"]
+__all__ = ["HalfStepWatch", "RecordedPlaces", "check_last", "fingerprint", "first_step_of"]
 
 _OBSERVED = 6
 """Steps that are observed: three to a perturbed point and three back."""
@@ -190,3 +192,25 @@ class HalfStepWatch:
             f"do: to a perturbed point and back, so that rows are perturbed points. {sign}",
             LandscopeWarning,
         )
+
+
+def check_last(last: int | None, path: str | Path | None) -> None:
+    """Raise unless ``last`` is a number of rows in memory."""
+    if last is None:
+        return
+    check_count("last", last, minimum=1)
+    if path is not None:
+        raise InputError(
+            expected="last in memory, or a path", got="both", hint="Cut the trajectory on disk with .window(...)."
+        )
+
+
+def first_step_of(first_step: int | None, resume: bool) -> int:
+    """Number of the next step: 1 unless another is given."""
+    if resume and first_step is None:
+        raise InputError(
+            expected="first_step, the number of the next step, when resuming",
+            got="none",
+            hint="Rows from that step on are recorded again; pass first_step=last_step + 1 to keep all.",
+        )
+    return check_count("first_step", 1 if first_step is None else first_step, minimum=0)

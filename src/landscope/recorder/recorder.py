@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,15 +16,15 @@ from landscope.errors import InputError, LandscopeWarning, NonFiniteError, Stora
 from landscope.notices import warn
 from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
+from landscope.recorder.blocks import Block, BlockPool, Rows, rows_of_a_block
 from landscope.recorder.changes import ChangeWatch
-from landscope.recorder.checks import HalfStepWatch, RecordedPlaces, fingerprint
+from landscope.recorder.checks import HalfStepWatch, RecordedPlaces, check_last, fingerprint, first_step_of
+from landscope.recorder.room import Room
 from landscope.recorder.sinks import DiskSink, MemorySink
 from landscope.trajectory import Trajectory, stored_dtype
 
 __all__ = ["TrajectoryRecorder"]
 
-_BLOCK_BYTES = 2**22
-_MAX_BLOCK_ROWS = 1024
 _MOVES_WITHIN = 3
 """Steps within which a training moves a weight."""
 
@@ -49,6 +49,8 @@ class TrajectoryRecorder:
         first_step: Number of the first step taken while recording; 1 by default. It must be given when resuming.
         resume: Continue after the rows of ``path`` before ``first_step``; later rows are removed when the ``with``
             block begins.
+        n_steps: Steps that will be recorded, where that is known: when the ``with`` block begins, the bytes of their
+            rows are compared with the free memory, or with the free room on the disk of ``path``.
 
     Raises:
         InputError: If the optimiser lacks selected parameters that require a gradient, when resuming without
@@ -57,13 +59,15 @@ class TrajectoryRecorder:
             the weights moved since the last block, or if the recorder is recording already. While recording, if a
             recorded parameter is replaced by another object: the rows before are kept.
         StorageError: If ``path`` exists (and ``resume`` is not asked for), belongs to another model, cannot be
-            written, or is deleted while recording.
+            written, or is deleted while recording; if the rows of ``n_steps`` do not fit, or memory is full. The rows
+            before that are kept, and no further ones are recorded.
         NonFiniteError: While recording or when it ends, if a weight became NaN or infinite; the rows before
             that are kept.
 
     Warns:
         LandscopeWarning: If the ``with`` block ends without a step of the optimiser, its steps seem to be halves of
-            steps, as those of some sharpness-aware optimisers, or the weights change after a step, as by clipping.
+            steps, as those of some sharpness-aware optimisers, or the weights change after a step, as by clipping; if
+            there is room for few rows, and ``n_steps`` is not given.
 
     Example:
         >>> import torch
@@ -91,8 +95,9 @@ class TrajectoryRecorder:
         last: int | None = None,
         first_step: int | None = None,
         resume: bool = False,
+        n_steps: int | None = None,
     ) -> None:
-        _check_last(last, path)
+        check_last(last, path)
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
         self.space.flatten(model)  # raises where the weights have no values
@@ -100,20 +105,23 @@ class TrajectoryRecorder:
         self._optimizer = check_hooked(optimizer)
         self._seen: tuple[list[Any], int, list[dict[str, Any]]] = ([], 0, [])
         self._every = check_count("every", every, minimum=1)
-        first_step = _first_step(first_step, resume)
+        first_step = first_step_of(first_step, resume)
         self._step = self._steps_before = first_step - 1
         self._check_optimizer()
         precision = self._tensors[0].dtype
         self._dtype = stored_dtype(precision)
-        self._rows_per_block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // (self.space.dim * self._dtype.itemsize)))
+        self._n_steps = None if n_steps is None else check_count("n_steps", n_steps, minimum=0)
+        self._room = Room(self.row_bytes, None if path is None else check_path("path", path), last)
+        rows = rows_of_a_block(self.row_bytes)
+        self._pool = BlockPool(rows if last is None else min(rows, last), self.space.dim)
         self._sink = (
-            MemorySink(self.space, precision, last)
+            MemorySink(self.space, precision, last, self._pool, self._room)
             if path is None
             else DiskSink(
                 self.space,
                 check_path("path", path),
                 precision,
-                self._rows_per_block,
+                self._pool,
                 resume=resume,
                 before=first_step,
                 every=every,
@@ -126,7 +134,9 @@ class TrajectoryRecorder:
         self._began_at: tuple[int, list[int]] = (self._step, [])
         self._left: list[int] | None = None
         """Fingerprint of the weights where the last ``with`` block ended."""
-        self._start_block()
+        self._block: Block | None = None
+        self._leaving: list[Block] = []
+        """Full blocks on their way from the device."""
 
     def _warn_if_frozen(self) -> None:
         if not any(tensor.requires_grad for tensor in self._tensors):
@@ -165,13 +175,6 @@ class TrajectoryRecorder:
                 "requires_grad_(False) on parameters that stay as they are.",
             )
 
-    def _start_block(self) -> None:
-        # Rows on the device of the tensors: moved once a block, not once a step.
-        self._rows: Tensor | None = None
-        self._losses = torch.full((self._rows_per_block,), torch.nan, dtype=torch.float64)
-        self._steps: list[int] = []
-        self._rates: list[float] = []
-
     def __enter__(self) -> TrajectoryRecorder:
         if self._hook is not None:
             raise InputError(
@@ -179,6 +182,7 @@ class TrajectoryRecorder:
                 hint="Enter it around the whole training, or again after the first block has ended.",
             )  # fmt: skip
         self.check_restored()
+        self.check_room()
         self._sink.begin(self._step + 1)
         self._hook = self._optimizer.register_step_post_hook(self._after_step)
         self._watch.start()
@@ -248,6 +252,20 @@ class TrajectoryRecorder:
         self._sink.check(self._step + 1, self.space.flatten(dict(zip(self.space.names, self._tensors, strict=True))))
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of a row: N times those of a weight."""
+        return self.space.dim * self._dtype.itemsize
+
+    def check_room(self) -> None:
+        """Raise if the rows of ``n_steps`` do not fit into memory or on the disk.
+
+        Raises:
+            StorageError: If they do not.
+        """
+        step, n_steps = self._step, self._n_steps
+        self._room.check(None if n_steps is None else (step + n_steps) // self._every - step // self._every)
+
+    @property
     def step(self) -> int:
         """Number of the last step the optimiser took."""
         return self._step
@@ -260,7 +278,7 @@ class TrajectoryRecorder:
                 got=f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__,
                 hint="Pass the loss, or its mean.",
             )
-        self._losses[len(self._steps)] = loss.detach() if isinstance(loss, Tensor) else loss
+        self._open_block().note_loss(loss.detach() if isinstance(loss, Tensor) else loss)
 
     def _after_step(self, *_: object) -> None:
         if not ends_step(self._optimizer):
@@ -278,29 +296,19 @@ class TrajectoryRecorder:
                     got=f"{tuple(tensor.shape)} in step {self._step}",
                     hint="Record the training after the change with a new recorder.",
                 )
-        self._keep_row()
-        self._steps.append(self._step)
-        self._rates.append(shared_rate(self.groups))
-        if len(self._steps) == self._rows_per_block:
+        block = self._open_block()
+        if block.memory.device != self._tensors[0].device:  # the model was moved
+            self.flush()
+            block = self._open_block()
+        self.changes.keep(block.add(self._tensors, self._step, shared_rate(self.groups)), self._step)
+        if block.is_full:
             self._hand_over()
 
-    def _keep_row(self) -> None:
-        """Copy the weights into the next row of the block."""
-        like = self._tensors[0]
-        if self._rows is not None and self._rows.device != like.device:  # the model was moved
-            self.flush()
-        if self._rows is None:
-            self._rows = torch.empty(self._rows_per_block, self.space.dim, dtype=like.dtype, device=like.device)
-        row = self._rows[len(self._steps)]
-        torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors], out=row)
-        self.changes.keep(row, self._step)
-
-    def _weights(self) -> Tensor:
-        """The rows held, as one matrix on the CPU."""
-        assert self._rows is not None  # noqa: S101 - a row is held
-        held = len(self._steps)
-        rows = self._rows if held == len(self._rows) else self._rows[:held].clone()  # a view would keep the whole block
-        return rows.to("cpu", self._dtype)
+    def _open_block(self) -> Block:
+        """The block that the next row goes to."""
+        if self._block is None:
+            self._block = Block(self._pool.take(self._tensors[0]))
+        return self._block
 
     def flush(self) -> None:
         """Write the rows held in memory; once this returns, those on disk survive a power cut.
@@ -309,35 +317,48 @@ class TrajectoryRecorder:
             NonFiniteError: If a weight is NaN or infinite; the finite rows before it are kept.
             StorageError: If the folder cannot be written, or was deleted.
         """
-        self._hand_over()
-        self._sink.sync()
+        self._hand_over(wait=True)
+        self._in_sink(self._sink.sync)
 
-    def _hand_over(self) -> None:
-        """Hand the rows held to the sink."""
-        held = len(self._steps)
-        if held == 0:
-            self._sink.check_there()
-            return
-        weights = self._weights()
-        finite = torch.isfinite(weights).all(dim=1) & ~torch.isinf(self._losses[:held])
-        good = held if bool(finite.all()) else int((~finite).nonzero()[0])
-        block = (
-            weights[:good],
-            torch.tensor(self._steps[:good]),
-            torch.tensor(self._rates[:good], dtype=torch.float64),
-            self._losses[:good],
-        )
-        bad_step = None if good == held else self._steps[good]
-        self._start_block()
+    def _hand_over(self, *, wait: bool = False) -> None:
+        """Hand the rows held to the sink; those that are still on their way from the device one block later."""
+        block, self._block = self._block, None
+        if block is not None and len(block):
+            block.leave_device()
+            self._leaving.append(block)
+        elif block is not None:
+            self._block = block  # with the loss that was noted
+        if not self._leaving:
+            self._in_sink(self._sink.check_there)
+        still = 0 if wait or self._tensors[0].device.type == "cpu" else 1
+        while len(self._leaving) > still:
+            self._keep(self._leaving.pop(0))
+
+    def _keep(self, block: Block) -> None:
+        """Give the finite rows of a block to the sink."""
+        rows, good = block.rows(self._dtype)
+        if rows.weights.data_ptr() != block.memory.data_ptr():
+            self._pool.give_back(block.memory)
         if good:
-            self._sink.add(*block)
-        if bad_step is not None:
+            self._in_sink(self._sink.add, rows.first(good))
+        if good < len(block):
+            self._leaving.clear()
             self._stop()
             raise NonFiniteError(
                 expected="finite weights and losses while recording",
-                got=f"NaN or infinity in the weights or the noted loss of step {bad_step}",
+                got=f"NaN or infinity in the weights or the noted loss of step {int(rows.steps[good])}",
                 hint="The rows before are kept; lower the learning rate or inspect that minibatch.",
             )
+
+    def _in_sink(self, do: Callable[..., None], *rows: Rows) -> None:
+        """Let the sink do something; stop where it fails, because rows would be missing between those that follow."""
+        try:
+            do(*rows)
+        except StorageError:
+            self._leaving.clear()
+            self._stop()
+            self.changes.skip()  # the error says where the rows end
+            raise
 
     def trajectory(self) -> Trajectory:
         """What was recorded so far.
@@ -348,7 +369,7 @@ class TrajectoryRecorder:
         Raises:
             InputError: If no step was recorded.
         """
-        self._hand_over()
+        self._hand_over(wait=True)
         found = self._sink.trajectory()
         if found is None:
             raise InputError(expected="at least one recorded optimiser step", got="none", hint=self._why_nothing())
@@ -367,25 +388,3 @@ def shared_rate(groups: Sequence[dict[str, Any]]) -> float:
     """The learning rate of parameter groups; NaN where they have several, or none."""
     rates = [math.nan if group.get("lr") is None else float(group["lr"]) for group in groups]
     return rates[0] if all(rate == rates[0] for rate in rates) else math.nan
-
-
-def _check_last(last: int | None, path: str | Path | None) -> None:
-    """Raise unless ``last`` is a number of rows in memory."""
-    if last is None:
-        return
-    check_count("last", last, minimum=1)
-    if path is not None:
-        raise InputError(
-            expected="last in memory, or a path", got="both", hint="Cut the trajectory on disk with .window(...)."
-        )
-
-
-def _first_step(first_step: int | None, resume: bool) -> int:
-    """Number of the next step: 1 unless another is given."""
-    if resume and first_step is None:
-        raise InputError(
-            expected="first_step, the number of the next step, when resuming",
-            got="none",
-            hint="Rows from that step on are recorded again; pass first_step=last_step + 1 to keep all.",
-        )
-    return check_count("first_step", 1 if first_step is None else first_step, minimum=0)

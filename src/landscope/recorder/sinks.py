@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ from torch import Tensor
 
 from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace
+from landscope.recorder.blocks import BlockPool, Rows
+from landscope.recorder.room import Room
+from landscope.recorder.writer import BlockWriter
 from landscope.results import stamp
 from landscope.storage.rows import RowStore
-from landscope.trajectory import Trajectory, open_trajectory, trajectory_attributes, trajectory_columns
+from landscope.trajectory import BlockRows, Trajectory, open_trajectory, trajectory_attributes, trajectory_columns
 
 __all__ = ["DiskSink", "MemorySink", "other_spacing"]
 
@@ -30,11 +34,23 @@ def other_spacing(recorded: int, asked: int, path: Path) -> InputError:
 
 
 class MemorySink:
-    """Keeps every block, or as few of the latest as hold the last rows."""
+    """Keeps every block, or as few of the latest as hold the last rows.
 
-    def __init__(self, space: ParameterSpace, precision: torch.dtype, last: int | None) -> None:
-        self._space, self._precision, self._last = space, precision, last
-        self._blocks: list[tuple[Tensor, ...]] = []
+    Args:
+        space: The recorded parameters.
+        precision: Type of the weights in training.
+        last: Number of latest rows to keep; all by default.
+        pool: Where blocks that are no longer kept go back to.
+        room: Memory for the rows.
+    """
+
+    def __init__(
+        self, space: ParameterSpace, precision: torch.dtype, last: int | None, pool: BlockPool, room: Room
+    ) -> None:
+        self._space, self._precision, self._last, self._pool, self._room = space, precision, last, pool, room
+        self._kept: list[Rows] = []
+        self._n_lent = 0
+        """Blocks from the first on that a trajectory reads: they stay as they are."""
 
     def check(self, first_step: int, weights: Tensor) -> None:
         """Rows in memory are of this recorder alone: none is recorded again."""
@@ -48,42 +64,69 @@ class MemorySink:
     def sync(self) -> None:
         """Memory does not outlive a power cut."""
 
-    def add(self, *block: Tensor) -> None:
-        """Keep a block: weights, steps, learning rates and losses of some rows."""
-        self._blocks.append(block)
-        if self._last is not None:
-            rows = sum(len(steps) for _, steps, _, _ in self._blocks)
-            while rows - len(self._blocks[0][1]) >= self._last:
-                rows -= len(self._blocks.pop(0)[1])
+    def add(self, rows: Rows) -> None:
+        """Keep a block."""
+        if len(rows) < self._pool.rows:  # a view would keep the whole block
+            self._pool.give_back(rows.weights)
+            rows = dataclasses.replace(rows, weights=rows.weights.clone())
+        self._kept.append(rows)
+        if self._last is None:
+            self._room.check_next(self._pool.rows)
+        else:
+            held = sum(map(len, self._kept))
+            while held - len(self._kept[0]) >= self._last:
+                held -= len(self._kept[0])
+                self._drop_first()
+
+    def _drop_first(self) -> None:
+        weights = self._kept.pop(0).weights
+        if self._n_lent:
+            self._n_lent -= 1
+        else:
+            self._pool.give_back(weights)
 
     def trajectory(self) -> Trajectory | None:
         """The rows so far; None where there are none."""
-        if not self._blocks:
+        if not self._kept:
             return None
-        if len(self._blocks) > 1:  # joined once, so that asking twice costs nothing
-            self._blocks = [tuple(torch.cat(parts) for parts in zip(*self._blocks, strict=True))]
-        kept = slice(None) if self._last is None else slice(-self._last, None)
-        weights, steps, rates, losses = (part[kept] for part in self._blocks[0])
-        return Trajectory.of(
-            weights, steps=steps, learning_rate=rates, loss=losses, space=self._space, precision=self._precision
-        )
+        self._n_lent = len(self._kept)
+        found = Trajectory(
+            _rows=BlockRows([rows.weights for rows in self._kept]),
+            _selection=slice(0, sum(map(len, self._kept)), 1),
+            steps=torch.cat([rows.steps for rows in self._kept]),
+            learning_rate=torch.cat([rows.rates for rows in self._kept]),
+            loss=torch.cat([rows.losses for rows in self._kept]),
+            space=self._space, precision=self._precision, provenance=stamp(),
+        )  # fmt: skip
+        return found if self._last is None else found.part(slice(-self._last, None))
 
 
 class DiskSink:
-    """Writes every block to a folder."""
+    """Writes every block to a folder, in a thread of its own, while the training goes on.
+
+    Args:
+        space: The recorded parameters.
+        path: The folder.
+        precision: Type of the weights in training.
+        pool: Where blocks that are written go back to.
+        resume: Whether to go on with rows that are there.
+        before: Number of the first step that is recorded.
+        every: Steps between two rows.
+    """
 
     def __init__(
         self,
         space: ParameterSpace,
         path: Path,
         precision: torch.dtype,
-        rows_per_block: int,
+        pool: BlockPool,
         *,
         resume: bool,
         before: int,
         every: int,
     ) -> None:
         self._path, self._every = path, every
+        self._writer = BlockWriter(self._append, pool)
         if resume and path.exists():
             self._store = RowStore.open(path, writable=True)
             self._check_same(space)
@@ -100,7 +143,7 @@ class DiskSink:
             self._store = RowStore.create(
                 path,
                 trajectory_columns(space, precision),
-                rows_per_block=rows_per_block,
+                rows_per_block=pool.rows,
                 attributes={
                     **trajectory_attributes(space, precision),
                     "first_step": before,
@@ -110,6 +153,7 @@ class DiskSink:
 
     def check(self, first_step: int, weights: Tensor) -> None:
         """Raise unless rows reach to a step, and the row before it, where there is one, has these weights."""
+        self._writer.wait()
         self._store = RowStore.open(self._path, writable=True)  # others may have written since this was made
         steps = self._steps()
         self._check_no_gap(steps, first_step)
@@ -130,14 +174,17 @@ class DiskSink:
 
     def begin(self, first_step: int) -> None:
         """Remove the rows from a step on; they are recorded again."""
+        self._writer.begin()
         self._store.truncate(int((self._steps() < first_step).sum()))
 
     def check_there(self) -> None:
-        """Raise if the folder was deleted."""
+        """Raise if the folder was deleted, or a block could not be written."""
+        self._writer.wait()
         self._store.check_there()
 
     def sync(self) -> None:
         """Flush the rows to the disk."""
+        self._writer.wait()
         self._store.sync()
 
     def _steps(self) -> np.ndarray:
@@ -174,12 +221,17 @@ class DiskSink:
         if gap != every:
             raise other_spacing(gap, every, self._path)
 
-    def add(self, weights: Tensor, steps: Tensor, rates: Tensor, losses: Tensor) -> None:
-        """Write a block of rows."""
+    def add(self, rows: Rows) -> None:
+        """Write a block of rows; an error is raised when the next one comes, or at the next :meth:`sync`."""
+        self._writer.add(rows)
+
+    def _append(self, rows: Rows) -> None:
         self._store.append(
-            weights=weights.numpy(), steps=steps.numpy(), learning_rate=rates.numpy(), loss=losses.numpy()
-        )
+            weights=rows.weights.numpy(), steps=rows.steps.numpy(), learning_rate=rows.rates.numpy(),
+            loss=rows.losses.numpy(),
+        )  # fmt: skip
 
     def trajectory(self) -> Trajectory | None:
         """The rows so far; None where there are none."""
+        self._writer.wait()
         return open_trajectory(self._path) if self._store.rows else None

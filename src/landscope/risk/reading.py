@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +12,13 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from landscope.errors import InputError
+from landscope.resources import total_memory
 from landscope.risk.random_data import with_own_state
 
 __all__ = ["read_to_the_end", "with_own_generators"]
 
 _LEAST = 64
 """Bytes that every batch counts, so that a stream of small things ends too."""
-_UNKNOWN_MEMORY = 2**46
-_LIMIT_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
 def read_to_the_end(data: Iterable[Any]) -> list[Any]:
@@ -36,7 +32,7 @@ def read_to_the_end(data: Iterable[Any]) -> list[Any]:
         >>> read_to_the_end(itertools.islice(itertools.count(), 3))
         [0, 1, 2]
     """
-    found, size, most = [], 0, _memory()
+    found, size, most = [], 0, total_memory() // 2  # every risk holds a copy of its data
     for batch in with_own_generators(data):
         found.append(batch)
         size += max(_LEAST, _bytes_of(batch))
@@ -48,16 +44,6 @@ def read_to_the_end(data: Iterable[Any]) -> list[Any]:
                 "list(itertools.islice(generator, 100)).",
             )
     return found
-
-
-def _memory() -> int:
-    """Bytes that data may take: half the memory, as every risk holds a copy of them."""
-    found = [_UNKNOWN_MEMORY]
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # no POSIX
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    with contextlib.suppress(ValueError, OSError):  # no container, or one without a limit
-        found.append(int(_LIMIT_OF_CONTAINER.read_text()))
-    return min(found) // 2
 
 
 def _bytes_of(value: Any) -> int:

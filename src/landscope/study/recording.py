@@ -45,6 +45,7 @@ class StudyRecorder:
         every: Steps between two rows.
         first_step: Number of the first step taken while recording.
         resume: Continue the rows in the folder up to ``first_step``.
+        n_steps: Steps that will be recorded, where that is known.
         checkpoints: ``checkpoints(step) -> bool`` chooses the steps at which the whole model is kept; by default
             10 to 20 evenly spaced ones.
         always: Steps at which the whole model is kept in any case.
@@ -66,6 +67,7 @@ class StudyRecorder:
         every: int = 1,
         first_step: int | None = None,
         resume: bool = False,
+        n_steps: int | None = None,
         checkpoints: Callable[[int], bool] | None = None,
         always: tuple[int, ...] = (),
         data: DataIdentity | None = None,
@@ -80,7 +82,7 @@ class StudyRecorder:
                 _check_nothing_recorded(folder)
             self._recorder = TrajectoryRecorder(
                 model, optimizer, select, path=self._path, every=every, first_step=first_step,
-                resume=resume and self._path.exists(),
+                resume=resume and self._path.exists(), n_steps=n_steps,
             )  # fmt: skip
         self._recorder.about_end = self._about_last_model
         self._moments = SecondMoments(folder.path / "second-moments")
@@ -102,6 +104,7 @@ class StudyRecorder:
     def _begin(self) -> None:
         """Remove what is recorded again, models before rows, and keep the model that the training begins with."""
         self._recorder.check_restored()
+        self._recorder.check_room()
         shorten(self._folder, self._step)
         self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
         self._recorder.__enter__()

@@ -164,6 +164,7 @@ class Study(StudyResults):
         *,
         every: int = 1,
         first_step: int | None = None,
+        n_steps: int | None = None,
         checkpoints: Callable[[int], bool] | None = None,
     ) -> StudyRecorder:
         """Record a training: the selected weights after every step, the whole model at some steps and at window ends.
@@ -174,6 +175,8 @@ class Study(StudyResults):
             every: Steps between two rows.
             first_step: To continue a stopped training: number of its next step. Rows and models from that step on are
                 removed when the ``with`` begins, and recorded again.
+            n_steps: Steps that will be recorded, where that is known: when the ``with`` begins, the bytes of their rows
+                are compared with the free room on the disk.
             checkpoints: ``checkpoints(step) -> bool`` chooses the steps of whole models in place of 10 to 20
                 evenly spaced ones (fewer where these take more than 2 GiB). The model of the begin is always kept.
 
@@ -187,7 +190,7 @@ class Study(StudyResults):
                 is not the one of the row before ``first_step``.
             NondeterministicLossError: If the loss of these samples differs between two evaluations.
             StorageError: If the folder holds a recording and ``first_step`` is not given, or results of one, or another
-                process works on the study.
+                process works on the study. When the ``with`` begins, if the rows of ``n_steps`` do not fit on the disk.
 
         Warns:
             LandscopeWarning: If no selected parameter requires a gradient, or the weights changed between two steps or
@@ -202,7 +205,8 @@ class Study(StudyResults):
         ends = [span[1] for span in spans if isinstance(span, tuple)]
         self._recorder = StudyRecorder(
             self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
-            resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends), data=subject.data_identity,
+            resume=first_step is not None, n_steps=n_steps, checkpoints=checkpoints, always=tuple(ends),
+            data=subject.data_identity,
         )  # fmt: skip
         self._begin()
         return self._recorder

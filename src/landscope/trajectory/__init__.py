@@ -1,6 +1,7 @@
 """Weights over optimisation steps, in memory or on disk, with their provenance."""
 
 from landscope.trajectory.rounding import HeldByRounding, held_by_rounding
+from landscope.trajectory.rows import BlockRows
 from landscope.trajectory.stored import (
     open_trajectory,
     stored_dtype,
@@ -11,6 +12,7 @@ from landscope.trajectory.stored import (
 from landscope.trajectory.trajectory import Trajectory, check_fresh
 
 __all__ = [
+    "BlockRows",
     "HeldByRounding",
     "Trajectory",
     "check_fresh",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -12,7 +15,7 @@ from torch import Tensor
 from landscope.errors import InputError
 from landscope.storage.rows import RowStore
 
-__all__ = ["MemoryRows", "Rows", "SomeColumns", "StoredRows", "check_rates", "check_rows"]
+__all__ = ["BlockRows", "MemoryRows", "Rows", "SomeColumns", "StoredRows", "check_rates", "check_rows"]
 
 
 def check_rows(weights: Tensor) -> None:
@@ -78,6 +81,34 @@ class MemoryRows:
     def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
         """Rows ``start`` to ``stop``, all columns or some."""
         return self.tensor[start:stop, columns]
+
+
+class BlockRows:
+    """Rows of several tensors, one after the other.
+
+    Args:
+        blocks: The tensors, ``[rows, N]``.
+    """
+
+    def __init__(self, blocks: Sequence[Float[Tensor, "rows N"]]) -> None:
+        self._blocks = tuple(blocks)
+        self._ends = list(itertools.accumulate(map(len, self._blocks)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of rows, and of weights."""
+        return (self._ends[-1], self._blocks[0].shape[1])
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
+        """Rows ``start`` to ``stop``, all columns or some; a copy where they lie in several tensors."""
+        number = bisect.bisect_right(self._ends, start, hi=len(self._ends) - 1)
+        parts = []
+        for block, end in zip(self._blocks[number:], self._ends[number:], strict=True):
+            first = end - len(block)
+            if parts and first >= stop:
+                break
+            parts.append(block[max(start - first, 0) : max(stop - first, 0), columns])
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @dataclasses.dataclass(frozen=True)
