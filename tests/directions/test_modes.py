@@ -5,7 +5,9 @@ import pytest
 import torch
 
 import landscope as ls
+from landscope.directions import principal
 from landscope.directions.directions import Directions
+from landscope.errors import InputError
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.recorder import TrajectoryRecorder
 from landscope.storage.rows import RowStore
@@ -228,3 +230,15 @@ def test_record_save_load_analyse_equals_record_analyse(tmp_path):
     loaded = ls.load(tmp_path / "m.zarr.zip")
     assert torch.equal(loaded.directions, direct.directions)
     assert loaded.total_variance == direct.total_variance
+
+
+def test_modes_that_do_not_fit_are_refused_before_the_rows_are_read(monkeypatch):
+    trajectory = ls.Trajectory.of(torch.randn(50, 1000))
+    monkeypatch.setattr(principal, "free_memory", lambda: 24 * 50**2 + 8 * 1000 * 20 + 7)
+    assert ls.principal_modes(trajectory, 20).directions.shape == (20, 1000)
+    monkeypatch.setattr(principal, "_mean", None)  # no pass over the rows begins
+    with pytest.raises(InputError, match=r"49 modes of 1000 weights, 392 kB\. Ask for n_modes=20 or fewer"):
+        ls.principal_modes(trajectory)
+    monkeypatch.setattr(principal, "free_memory", lambda: 1000)
+    with pytest.raises(InputError, match=r"Thin the rows"):
+        ls.principal_modes(trajectory, 1)

@@ -99,6 +99,7 @@ class RecorderCallback(RecorderSession, _RecordingLightningSession):
         select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
         path: Folder of the trajectory; by default the trajectory is kept in memory.
         every: Number of steps between two recorded rows.
+        encoding: How the rows are stored on disk, see :class:`landscope.TrajectoryRecorder`.
 
     Raises:
         InputError: If ``every`` is not a positive integer; when training begins, if the selection does not fit the
@@ -138,6 +139,7 @@ class StudyCallback(StudySession, _RecordingLightningSession):
         study: Study of the ``LightningModule``, or of a module inside it.
         select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
         every: Number of steps between two recorded rows.
+        encoding: How the rows are stored on disk, see :class:`landscope.TrajectoryRecorder`.
 
     Raises:
         InputError: If ``study`` is no study with a model, or ``every`` is not a positive integer; when training begins,

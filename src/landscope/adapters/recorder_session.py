@@ -15,6 +15,7 @@ from landscope.adapters.session import Training, TrainingSession
 from landscope.errors import InputError, LandscopeError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
+from landscope.recorder.tables import Encoding
 from landscope.study.recording import StudyRecorder
 from landscope.study.study import Study
 from landscope.trajectory import Trajectory
@@ -65,6 +66,7 @@ class RecorderSession(RecordingSession):
         select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
         path: Folder of the trajectory; by default the trajectory is kept in memory.
         every: Number of steps between two recorded rows.
+        encoding: How the rows are stored on disk, see :class:`landscope.TrajectoryRecorder`.
 
     Raises:
         InputError: If ``every`` is not a positive integer.
@@ -76,9 +78,10 @@ class RecorderSession(RecordingSession):
         *,
         path: str | Path | None = None,
         every: int = 1,
+        encoding: Encoding = "exact",
     ) -> None:
         super().__init__(select, every)
-        self._path = path
+        self._path, self._encoding = path, encoding
 
     @property
     def space(self) -> ParameterSpace:
@@ -107,6 +110,7 @@ class RecorderSession(RecordingSession):
             first_step=training.steps_taken + 1,
             resume=training.global_step > 0 and (training.was_recorded or _exists(self._path)),
             n_steps=training.n_steps,
+            encoding=self._encoding,
         )
 
     def _begun(self) -> TrajectoryRecorder:
@@ -132,13 +136,22 @@ class StudySession(RecordingSession):
         select: Parameters to record, see :meth:`landscope.ParameterSpace.of`; their names are those of the study's
             model.
         every: Number of steps between two recorded rows.
+        encoding: How the rows are stored, see :class:`landscope.TrajectoryRecorder`.
 
     Raises:
         InputError: If ``study`` is no study with a model, or ``every`` is not a positive integer.
     """
 
-    def __init__(self, study: Study, select: Selection | Iterable[Selection] | None = None, *, every: int = 1) -> None:
+    def __init__(
+        self,
+        study: Study,
+        select: Selection | Iterable[Selection] | None = None,
+        *,
+        every: int = 1,
+        encoding: Encoding = "exact",
+    ) -> None:
         super().__init__(select, every)
+        self._encoding: Encoding = encoding
         self.study = check_kind("the study", study, Study, hint='Pass ls.Study("folder", model, ...).')
         self._model: nn.Module = study.model
 
@@ -161,7 +174,12 @@ class StudySession(RecordingSession):
         optimizer = training.optimizer_for(ParameterSpace.of(self._model, self._select), self._model)
         first_step = training.steps_taken + 1 if training.global_step > 0 else None
         recorder = self.study.record(
-            optimizer, self._select, every=self._every, first_step=first_step, n_steps=training.n_steps
+            optimizer,
+            self._select,
+            every=self._every,
+            first_step=first_step,
+            n_steps=training.n_steps,
+            encoding=self._encoding,
         )
         recorder.note_minibatches(training.batch_size, training.steps_per_epoch)
         return recorder

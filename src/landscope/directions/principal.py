@@ -14,6 +14,7 @@ from landscope.directions.directions import Directions
 from landscope.directions.moving import ROUNDING
 from landscope.errors import InputError
 from landscope.protocols import ProgressCallback, silent
+from landscope.resources import free_memory, size_in_words
 from landscope.results import stamp
 from landscope.trajectory import Trajectory
 
@@ -52,7 +53,8 @@ def principal_modes(
         The modes, in float64.
 
     Raises:
-        InputError: If the trajectory has fewer than two rows, or fewer than ``n_modes + 1``.
+        InputError: If the trajectory has fewer than two rows, or fewer than ``n_modes + 1``, or if the modes, eight
+            bytes a weight each, would not fit into memory.
         NonFiniteError: If a weight is NaN or infinite.
 
     Example:
@@ -75,6 +77,7 @@ def principal_modes(
             got=f"{wanted}",
             hint="Record longer or ask for fewer modes.",
         )
+    _check_memory(wanted, dim, count)
     report = progress or silent
     mean = _mean(trajectory)
     report(1, 3)
@@ -93,6 +96,20 @@ def principal_modes(
         n_steps=count,
         parameters=trajectory.space.names if trajectory.space is not None else (),
         provenance=stamp(n_modes=wanted, source=dict(trajectory.provenance)),
+    )
+
+
+def _check_memory(n_modes: int, dim: int, count: int) -> None:
+    """Raise before the first pass over the rows if the modes and the products of all rows take more than there is."""
+    free, products = free_memory(), 3 * 8 * min(count, dim) ** 2  # of an eigenvalue problem
+    if 8 * n_modes * dim + products <= free:
+        return
+    fitting = max(0, (free - products) // (8 * dim))
+    hint = f"Ask for n_modes={fitting} or fewer" if fitting else "Thin the rows with .thin(every)"
+    raise InputError(
+        expected=f"modes that fit into the free memory, {size_in_words(free)}",
+        got=f"{n_modes} modes of {dim} weights, {size_in_words(8 * n_modes * dim)}",
+        hint=f"{hint}, or take fewer weights with .of_parameters(...).",
     )
 
 

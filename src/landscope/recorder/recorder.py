@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_hooked, check_path, is_number
+from landscope._checks import check_choice, check_count, check_hooked, check_path, is_number
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError, StorageError
 from landscope.notices import warn
 from landscope.optimizer_steps import ends_step
@@ -21,6 +21,7 @@ from landscope.recorder.changes import ChangeWatch
 from landscope.recorder.checks import HalfStepWatch, RecordedPlaces, check_last, fingerprint, first_step_of
 from landscope.recorder.room import Room
 from landscope.recorder.sinks import DiskSink, MemorySink
+from landscope.recorder.tables import ENCODINGS, Encoding
 from landscope.trajectory import Trajectory, stored_dtype
 
 __all__ = ["TrajectoryRecorder"]
@@ -51,6 +52,9 @@ class TrajectoryRecorder:
             block begins.
         n_steps: Steps that will be recorded, where that is known: when the ``with`` block begins, the bytes of their
             rows are compared with the free memory, or with the free room on the disk of ``path``.
+        encoding: ``"exact"``, or ``"delta-int8"`` for rows on disk: one byte a weight, and every 64th row in full. A
+            weight is then within half a scale of its value, at most 1/253 of the largest step of the 256 weights that
+            share the scale; errors do not add up.
 
     Raises:
         InputError: If the optimiser lacks selected parameters that require a gradient, when resuming without
@@ -96,8 +100,13 @@ class TrajectoryRecorder:
         first_step: int | None = None,
         resume: bool = False,
         n_steps: int | None = None,
+        encoding: Encoding = "exact",
     ) -> None:
         check_last(last, path)
+        if check_choice("encoding", encoding, ENCODINGS) != "exact" and path is None:
+            raise InputError(
+                expected="a path for encoded rows", got="none", hint='Pass path=, or leave encoding="exact" in memory.'
+            )
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
         self.space.flatten(model)  # raises where the weights have no values
@@ -122,6 +131,7 @@ class TrajectoryRecorder:
                 check_path("path", path),
                 precision,
                 self._pool,
+                encoding,
                 resume=resume,
                 before=first_step,
                 every=every,

@@ -13,10 +13,10 @@ from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace
 from landscope.recorder.blocks import BlockPool, Rows
 from landscope.recorder.room import Room
+from landscope.recorder.tables import Encoding, create_table, open_table
 from landscope.recorder.writer import BlockWriter
 from landscope.results import stamp
-from landscope.storage.rows import RowStore
-from landscope.trajectory import BlockRows, Trajectory, open_trajectory, trajectory_attributes, trajectory_columns
+from landscope.trajectory import BlockRows, Trajectory, open_trajectory
 
 __all__ = ["DiskSink", "MemorySink", "other_spacing"]
 
@@ -109,6 +109,7 @@ class DiskSink:
         path: The folder.
         precision: Type of the weights in training.
         pool: Where blocks that are written go back to.
+        encoding: How the rows are stored.
         resume: Whether to go on with rows that are there.
         before: Number of the first step that is recorded.
         every: Steps between two rows.
@@ -120,17 +121,18 @@ class DiskSink:
         path: Path,
         precision: torch.dtype,
         pool: BlockPool,
+        encoding: Encoding,
         *,
         resume: bool,
         before: int,
         every: int,
     ) -> None:
         self._path, self._every = path, every
-        self._writer = BlockWriter(self._append, pool)
+        self._writer = BlockWriter(lambda rows: self._table.append(rows), pool)
         if resume and path.exists():
-            self._store = RowStore.open(path, writable=True)
+            self._table = open_table(path, encoding)
             self._check_same(space)
-            steps = self._steps()
+            steps = self._table.steps()
             self._check_no_gap(steps, before)
             self._check_spacing(steps[steps < before], every)
         else:
@@ -140,27 +142,18 @@ class DiskSink:
                     got="no such folder",
                     hint="It was deleted or moved: restore it. To begin a recording at this step, leave resume out.",
                 )
-            self._store = RowStore.create(
-                path,
-                trajectory_columns(space, precision),
-                rows_per_block=pool.rows,
-                attributes={
-                    **trajectory_attributes(space, precision),
-                    "first_step": before,
-                    "provenance": stamp(),
-                },
-            )
+            self._table = create_table(path, space, precision, encoding, rows_per_block=pool.rows, first_step=before)
 
     def check(self, first_step: int, weights: Tensor) -> None:
         """Raise unless rows reach to a step, and the row before it, where there is one, has these weights."""
         self._writer.wait()
-        self._store = RowStore.open(self._path, writable=True)  # others may have written since this was made
-        steps = self._steps()
+        self._table = open_table(self._path)  # others may have written since this was made
+        steps = self._table.steps()
         self._check_no_gap(steps, first_step)
         (found,) = np.nonzero(steps == first_step - 1)
-        if len(found) and not self._row_equals(int(found[0]), weights):
+        if len(found) and not self._table.holds(int(found[0]), weights):
             others = np.argwhere(np.abs(steps - first_step) <= _SEARCHED).flatten().tolist()
-            same = next((int(steps[row]) for row in others if self._row_equals(row, weights)), None)
+            same = next((int(steps[row]) for row in others if self._table.holds(row, weights)), None)
             raise InputError(
                 expected=f"a model with the weights of step {first_step - 1}, as recorded in {self._path}",
                 got="other weights" if same is None else f"those of step {same}",
@@ -168,31 +161,24 @@ class DiskSink:
                 + ("." if same is None else f", or pass first_step={same + 1}."),
             )
 
-    def _row_equals(self, row: int, weights: Tensor) -> bool:
-        recorded = torch.from_numpy(self._store.read("weights", row, row + 1)[0])
-        return torch.equal(recorded, weights.to("cpu", recorded.dtype))
-
     def begin(self, first_step: int) -> None:
         """Remove the rows from a step on; they are recorded again."""
         self._writer.begin()
-        self._store.truncate(int((self._steps() < first_step).sum()))
+        self._table.truncate(int((self._table.steps() < first_step).sum()))
 
     def check_there(self) -> None:
         """Raise if the folder was deleted, or a block could not be written."""
         self._writer.wait()
-        self._store.check_there()
+        self._table.store.check_there()
 
     def sync(self) -> None:
         """Flush the rows to the disk."""
         self._writer.wait()
-        self._store.sync()
-
-    def _steps(self) -> np.ndarray:
-        return self._store.read("steps", 0, self._store.rows)
+        self._table.sync()
 
     def _check_same(self, space: ParameterSpace) -> None:
-        names = tuple(self._store.attributes.get("names", ()))
-        shapes = tuple(tuple(shape) for shape in self._store.attributes.get("shapes", ()))
+        names = tuple(self._table.attributes.get("names", ()))
+        shapes = tuple(tuple(shape) for shape in self._table.attributes.get("shapes", ()))
         if (names, shapes) != (space.names, space.shapes):
             raise StorageError(
                 expected=f"a trajectory of {', '.join(space.names)} at {self._path}",
@@ -205,7 +191,7 @@ class DiskSink:
         every = self._every
         due = (before - 1) // every * every
         # A recording that was killed before its first rows were written still knows where it began.
-        last = int(steps[-1]) if len(steps) else int(self._store.attributes.get("first_step", before)) - 1
+        last = int(steps[-1]) if len(steps) else int(self._table.attributes.get("first_step", before)) - 1
         if due > last:
             raise InputError(
                 expected=f"first_step of at most {last // every * every + every}, as the rows of"
@@ -225,13 +211,7 @@ class DiskSink:
         """Write a block of rows; an error is raised when the next one comes, or at the next :meth:`sync`."""
         self._writer.add(rows)
 
-    def _append(self, rows: Rows) -> None:
-        self._store.append(
-            weights=rows.weights.numpy(), steps=rows.steps.numpy(), learning_rate=rows.rates.numpy(),
-            loss=rows.losses.numpy(),
-        )  # fmt: skip
-
     def trajectory(self) -> Trajectory | None:
         """The rows so far; None where there are none."""
         self._writer.wait()
-        return open_trajectory(self._path) if self._store.rows else None
+        return open_trajectory(self._path) if self._table.n_rows else None

@@ -16,7 +16,7 @@ import numpy as np
 from landscope.errors import StorageError
 from landscope.files.atomic import flush_file, flush_folder, left_over, partial_name
 from landscope.files.checked_json import crc_of, read_checked, write_checked
-from landscope.storage.segments import Column, Segment
+from landscope.storage.segments import Checked, Column, Segment
 
 __all__ = ["RowStore"]
 
@@ -45,6 +45,8 @@ class RowStore:
 
     def __init__(self, path: Path, table: Mapping[str, Any]) -> None:
         self.path, self._table = path, dict(table)
+        self._checked: set[Checked] = set()
+        """What was read and found whole: it is not checked again as long as its file stays as it is."""
         self._columns = _columns_of(path, table)
         segments, self._safe = self._marked()
         """Segments that the marker of the last flush names: their files stay until the next one."""
@@ -237,7 +239,7 @@ class RowStore:
             if first >= stop:
                 break
             rows = slice(max(start - first, 0), min(stop - first, segment.used))
-            found.append(segment.read(self.path, name, column, rows, part))
+            found.append(segment.read(self.path, name, column, rows, part, self._checked))
         if found:
             return found[0] if len(found) == 1 else np.concatenate(found)
         return np.empty((0, *column.shape), column.dtype)[(slice(None), part)[: 1 + len(column.shape)]]
@@ -299,7 +301,7 @@ class RowStore:
         return found
 
     def _of(self, segment: Segment, name: str) -> np.ndarray:
-        return segment.read(self.path, name, self._columns[name], slice(0, segment.used), slice(None))
+        return segment.read(self.path, name, self._columns[name], slice(0, segment.used), slice(None), self._checked)
 
     def _written(self, values: Mapping[str, np.ndarray], number: int) -> list[Segment]:
         """Write rows as segments of at most the size of a block."""

@@ -14,10 +14,13 @@ import numpy as np
 from landscope.errors import StorageError
 from landscope.wording import first_lines
 
-__all__ = ["Column", "Segment"]
+__all__ = ["Checked", "Column", "Segment"]
 
 _PART = 2**18
 """Columns of a table that share a checksum, so that a part of wide rows can be checked and read alone."""
+_AT_ONCE = 2**20
+Checked = tuple[str, int, int, int, int]
+"""A file as it was when it was checked (name, inode, time of change, size), and the number of the part of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,25 +91,33 @@ class Segment:
         """Its files."""
         return [_file(folder, column, self.name) for column in self.sums]
 
-    def read(self, folder: Path, name: str, column: Column, rows: slice, part: slice) -> np.ndarray:
+    def read(
+        self, folder: Path, name: str, column: Column, rows: slice, part: slice, checked: set[Checked]
+    ) -> np.ndarray:
         """Some rows, and a part of each, after a check of everything that shares a checksum with them.
+
+        Args:
+            folder: Folder of the table.
+            name: Name of the column.
+            column: The column.
+            rows: The rows.
+            part: Columns of them.
+            checked: What was checked before, and is not checked again; what is checked now is added.
 
         Raises:
             StorageError: If a file is missing, has another size, or its content has changed.
         """
         stored = self._open(folder, name, column)
         if not column.shape:
-            return self._checked(folder, name, 0, stored)[rows]
-        (length,) = column.shape
-        first, last, step = part.indices(length)
+            self._check_once(folder, name, 0, stored, checked)
+            return np.array(stored[rows])
+        first, last, step = part.indices(column.shape[0])
         if step != 1:
             raise IndexError(f"a part of a row in steps of {step}")
-        found = [
-            self._checked(folder, name, number, stored[:, one])[rows, max(first - one.start, 0) : last - one.start]
-            for number, one in enumerate(column.parts)
-            if one.start < last and first < one.stop
-        ]
-        return np.concatenate(found, axis=1) if found else np.array(stored[rows, :0])
+        for number, one in enumerate(column.parts):
+            if one.start < last and first < one.stop:
+                self._check_once(folder, name, number, stored[:, one], checked)
+        return np.array(stored[rows, first : max(first, last)])
 
     def check(self, folder: Path, columns: Mapping[str, Column]) -> None:
         """Raise unless every file of the segment is whole.
@@ -117,7 +128,7 @@ class Segment:
         for name, column in columns.items():
             stored = self._open(folder, name, column)
             for number, part in enumerate(column.parts):
-                self._checked(folder, name, number, _part(stored, part))
+                self._check(folder, name, number, _part(stored, part))
 
     def _open(self, folder: Path, name: str, column: Column) -> np.ndarray:
         file = _file(folder, name, self.name)
@@ -132,12 +143,18 @@ class Segment:
             raise _damaged(file, f"an array of shape {stored.shape} and type {stored.dtype}")
         return stored
 
-    def _checked(self, folder: Path, name: str, number: int, values: np.ndarray) -> np.ndarray:
-        values = np.ascontiguousarray(values)
+    def _check_once(self, folder: Path, name: str, number: int, values: np.ndarray, checked: set[Checked]) -> None:
+        file = _file(folder, name, self.name)
+        state = file.stat()
+        this = (file.name, state.st_ino, state.st_mtime_ns, state.st_size, number)
+        if this not in checked:
+            self._check(folder, name, number, values)
+            checked.add(this)
+
+    def _check(self, folder: Path, name: str, number: int, values: np.ndarray) -> None:
         sums = self.sums[name]
         if number >= len(sums) or _sum(values) != sums[number]:
             raise _damaged(_file(folder, name, self.name), "content that does not fit its checksum")
-        return np.array(values)
 
 
 def _part(values: np.ndarray, part: slice) -> np.ndarray:
@@ -145,7 +162,11 @@ def _part(values: np.ndarray, part: slice) -> np.ndarray:
 
 
 def _sum(values: np.ndarray) -> int:
-    return google_crc32c.value(values.tobytes())
+    """The checksum of some values; a few rows at a time, so that no copy of all of them is made."""
+    found = 0
+    for rows in np.array_split(values, max(1, values.nbytes // _AT_ONCE)):
+        found = google_crc32c.extend(found, rows.tobytes())
+    return found
 
 
 def _file(folder: Path, column: str, name: str) -> Path:

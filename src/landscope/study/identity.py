@@ -15,6 +15,7 @@ from landscope.storage.digests import digest_of
 from landscope.storage.folder import ResultFolder
 from landscope.study.settings import StudySettings
 from landscope.study.step_files import StepFiles
+from landscope.trajectory.deltas import keys_path
 
 __all__ = [
     "STUDY", "differ", "different", "digest_of_recording", "digest_of_settings", "identity_of", "made_from",
@@ -93,7 +94,8 @@ def _digest_of_rows(path: Path, *_: Any) -> str:
     """The digest of the rows, by the checksums of their segments; read again where a marker has changed."""
     store = RowStore.open(path)
     described = {name: store.attributes.get(name) for name in ("names", "shapes", "precision")}
-    return digest_of([described, store.sums])[:16]
+    in_full = [RowStore.open(keys_path(path)).sums] if "encoding" in store.attributes else []
+    return digest_of([described, store.sums, *in_full])[:16]
 
 
 def _models(files: StepFiles) -> dict[str, str]:

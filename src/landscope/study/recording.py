@@ -17,6 +17,7 @@ from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
 from landscope.recorder.sinks import other_spacing
+from landscope.recorder.tables import Encoding
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
@@ -46,6 +47,7 @@ class StudyRecorder:
         first_step: Number of the first step taken while recording.
         resume: Continue the rows in the folder up to ``first_step``.
         n_steps: Steps that will be recorded, where that is known.
+        encoding: How the rows are stored, see :class:`landscope.TrajectoryRecorder`.
         checkpoints: ``checkpoints(step) -> bool`` chooses the steps at which the whole model is kept; by default
             10 to 20 evenly spaced ones.
         always: Steps at which the whole model is kept in any case.
@@ -68,6 +70,7 @@ class StudyRecorder:
         first_step: int | None = None,
         resume: bool = False,
         n_steps: int | None = None,
+        encoding: Encoding = "exact",
         checkpoints: Callable[[int], bool] | None = None,
         always: tuple[int, ...] = (),
         data: DataIdentity | None = None,
@@ -83,6 +86,7 @@ class StudyRecorder:
             self._recorder = TrajectoryRecorder(
                 model, optimizer, select, path=self._path, every=every, first_step=first_step,
                 resume=resume and self._path.exists(), n_steps=n_steps,
+                encoding=encoding,
             )  # fmt: skip
         self._recorder.about_end = self._about_last_model
         self._moments = SecondMoments(folder.path / "second-moments")

@@ -14,6 +14,7 @@ from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.progress import Reporter, StageCallback, reporter_of
+from landscope.recorder.tables import Encoding
 from landscope.risk import EmpiricalRisk
 from landscope.study.analysis import Analysis
 from landscope.study.centre import keep_centre, named_centre
@@ -165,6 +166,7 @@ class Study(StudyResults):
         every: int = 1,
         first_step: int | None = None,
         n_steps: int | None = None,
+        encoding: Encoding = "exact",
         checkpoints: Callable[[int], bool] | None = None,
     ) -> StudyRecorder:
         """Record a training: the selected weights after every step, the whole model at some steps and at window ends.
@@ -177,6 +179,8 @@ class Study(StudyResults):
                 removed when the ``with`` begins, and recorded again.
             n_steps: Steps that will be recorded, where that is known: when the ``with`` begins, the bytes of their rows
                 are compared with the free room on the disk.
+            encoding: ``"exact"``, or ``"delta-int8"`` for one byte a weight and row, see
+                :class:`landscope.TrajectoryRecorder`.
             checkpoints: ``checkpoints(step) -> bool`` chooses the steps of whole models in place of 10 to 20
                 evenly spaced ones (fewer where these take more than 2 GiB). The model of the begin is always kept.
 
@@ -205,8 +209,8 @@ class Study(StudyResults):
         ends = [span[1] for span in spans if isinstance(span, tuple)]
         self._recorder = StudyRecorder(
             self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
-            resume=first_step is not None, n_steps=n_steps, checkpoints=checkpoints, always=tuple(ends),
-            data=subject.data_identity,
+            resume=first_step is not None, n_steps=n_steps, encoding=encoding, checkpoints=checkpoints,
+            always=tuple(ends), data=subject.data_identity,
         )  # fmt: skip
         self._begin()
         return self._recorder

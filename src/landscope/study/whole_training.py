@@ -16,6 +16,7 @@ from landscope.study.identity import STUDY, digest_of_recording, usual_identity
 from landscope.study.reach import STEP_FOLDERS, check_facts, check_reach, missing_files
 from landscope.study.step_files import StepFiles
 from landscope.training_history import TrainingHistory
+from landscope.trajectory.deltas import DeltaRows
 
 __all__ = ["TrainingProblem", "check_rows", "problems_of_training", "reason_against_training"]
 
@@ -88,9 +89,19 @@ def _of_rows(folder: ResultFolder) -> Iterator[TrainingProblem]:
     except StorageError as error:
         yield TrainingProblem(_RECORDING, error, "the recording")
         return
-    for first, last, error in store.check():
+    for first, last, error in [*store.check(), *_lost_in_full(store, path)]:
         lost = f"steps {steps[first]} to {steps[last - 1]} of {steps[0]} to {steps[-1]}"
         yield TrainingProblem(_RECORDING, error, lost, "whole windows outside of these steps can be analysed")
+
+
+def _lost_in_full(store: RowStore, path: Path) -> list[tuple[int, int, StorageError]]:
+    """Encoded rows that are lost with the row in full before them."""
+    if "encoding" not in store.attributes:
+        return []
+    try:
+        return DeltaRows(store, path).check()
+    except StorageError as error:
+        return [(0, store.rows, error)]
 
 
 def _of_reach(folder: ResultFolder) -> Iterator[TrainingProblem]:

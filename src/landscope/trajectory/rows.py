@@ -87,10 +87,10 @@ class BlockRows:
     """Rows of several tensors, one after the other.
 
     Args:
-        blocks: The tensors, ``[rows, N]``.
+        blocks: The tensors, one row a step; they may have different numbers of rows.
     """
 
-    def __init__(self, blocks: Sequence[Float[Tensor, "rows N"]]) -> None:
+    def __init__(self, blocks: Sequence[Float[Tensor, "_ N"]]) -> None:
         self._blocks = tuple(blocks)
         self._ends = list(itertools.accumulate(map(len, self._blocks)))
 

@@ -18,7 +18,8 @@ from landscope.parameters import ParameterSpace
 from landscope.results import stamp
 from landscope.storage.rows import RowStore
 from landscope.trajectory.checkpoints import CheckpointRows, own_copy
-from landscope.trajectory.rows import MemoryRows, StoredRows
+from landscope.trajectory.deltas import DeltaRows
+from landscope.trajectory.rows import MemoryRows, Rows, StoredRows
 from landscope.trajectory.spacing import what_is_wrong
 from landscope.trajectory.trajectory import Trajectory
 
@@ -59,13 +60,14 @@ def open_trajectory(path: str | Path) -> Trajectory:
         >>> ls.open_trajectory(folder).weights.shape
         torch.Size([1, 3])
     """
-    store = RowStore.open(check_path("the folder of a trajectory", path))
+    folder = check_path("the folder of a trajectory", path)
+    store = RowStore.open(folder)
+    rows = _rows_of(store, folder)
+    count = rows.shape[0]
     try:
         names = tuple(str(name) for name in store.attributes["names"])
         shapes = tuple(tuple(int(length) for length in shape) for shape in store.attributes["shapes"])
-        columns = {
-            name: torch.from_numpy(store.read(name, 0, store.rows)) for name in ("steps", "learning_rate", "loss")
-        }
+        columns = {name: torch.from_numpy(store.read(name, 0, count)) for name in ("steps", "learning_rate", "loss")}
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(
             expected=f"a trajectory recorded by landscope at {path}",
@@ -78,14 +80,27 @@ def open_trajectory(path: str | Path) -> Trajectory:
             hint="The folder is damaged; record again, or restore it from a copy.",
         )  # fmt: skip
     return Trajectory(
-        _rows=StoredRows(store),
-        _selection=slice(0, store.rows, 1),
+        _rows=rows,
+        _selection=slice(0, count, 1),
         space=ParameterSpace(names, shapes),
         precision=getattr(torch, str(store.attributes.get("precision")), None),
         provenance=dict(store.attributes.get("provenance", {})),
         checkpoints={int(step): path for step, path in store.attributes.get("checkpoints", {}).items()},
         **columns,
     )
+
+
+def _rows_of(store: RowStore, folder: Path) -> Rows:
+    """The weights of a table, as they are encoded."""
+    encoding = store.attributes.get("encoding")
+    if encoding is None:
+        return StoredRows(store)
+    if encoding != "delta-int8":
+        raise StorageError(
+            expected=f"rows at {folder} in an encoding of this version", got=str(encoding)[:20],
+            hint="Use the version of landscope that wrote them.",
+        )  # fmt: skip
+    return DeltaRows(store, folder)
 
 
 def stored_dtype(precision: torch.dtype) -> torch.dtype:

@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import pytest
+import torch
 
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
@@ -23,6 +23,7 @@ from landscope.reproduction.figures import (
     split_digits,
 )
 from landscope.reproduction.figures.figure import Plan
+from landscope.reproduction.sequential.continual_result import ContinualResult, LearntTask
 from landscope.reproduction.sequential.methods import MethodSettings
 from landscope.reproduction.sequential.tuning import Seeds
 
@@ -134,12 +135,15 @@ def test_a_section_names_what_its_rows_have(batch_norm, methods):
     assert ("batch normalisation without weights of its own" in text) is batch_norm
 
 
+def ended_with(error):
+    """A single task that ended with an error."""
+    task = LearntTask(torch.tensor([error]), 1.0, 1.0, n_stored=1, n_held=1, n_steps=1, learnt=True)
+    return ContinualResult.of([task], method="kfac", strength=1.0, n_modes=0, rank=None, tasks=("0",), dim=1)
+
+
 def test_errors_are_compared_with_kronecker_ewc_seed_by_seed():
     kfac, basin = MethodSettings("kfac"), MethodSettings("basin-default")
-    runs, others = (
-        [SimpleNamespace(average_error=error) for error in errors]
-        for errors in ((0.10, 0.20, 0.30), (0.08, 0.19, 0.25))
-    )
+    runs, others = ([ended_with(error) for error in errors] for errors in ((0.10, 0.20, 0.30), (0.08, 0.19, 0.25)))
     assert split_digits._difference((kfac, runs), (kfac, runs)) == "–"
     # differences -2, -1 and -5 points: mean -2.67, 4.303 times the standard error of 1.202
     assert split_digits._difference((basin, others), (kfac, runs)) == "-2.67 [-7.84, 2.50]"

@@ -1,0 +1,179 @@
+"""How far recording and modes reach, from 1e5 to 1e8 weights: ``python -m benchmarks.scale --help``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope.errors import LandscopeError
+from landscope.resources import size_in_words
+
+__all__ = ["measure"]
+
+_ROWS = {100_000: 800, 1_000_000: 400, 10_000_000: 60, 100_000_000: 12}
+"""Rows of a window by the number of weights."""
+_WAYS: dict[str, dict[str, Any]] = {
+    "no recorder": {},
+    "in memory": {},
+    "the last quarter in memory": {"last": 4},
+    "on disk": {"path": "rows"},
+    'on disk, "delta-int8"': {"path": "rows", "encoding": "delta-int8"},
+}
+_MODES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A stack of equal square layers under SGD with momentum; gradients are given, so that a step is that alone.
+
+    Args:
+        n_weights: Number of weights, at least.
+        n_steps: Steps that are taken.
+    """
+
+    n_weights: int
+    n_steps: int
+
+    def begin(self) -> tuple[nn.Module, torch.optim.Optimizer, Callable[[], None]]:
+        """A model, its optimiser, and a function that takes a step with gradients of its own."""
+        width = int((self.n_weights / 4) ** 0.5) + 1
+        model = nn.Sequential(*[nn.Linear(width, width, bias=False) for _ in range(4)])
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+        gradients = [torch.randn(width, width) for _ in range(3)]
+
+        def step() -> None:
+            for number, parameter in enumerate(model.parameters()):
+                parameter.grad = gradients[(number + len(done)) % 3]
+            done.append(1)
+            optimizer.step()
+
+        done: list[int] = []
+        return model, optimizer, step
+
+
+def measure(n_weights: int, way: str, folder: Path) -> dict[str, Any]:
+    """Seconds of a step, bytes, and seconds for modes of one way of recording; or what it says where it fails."""
+    settings = dict(_WAYS[way])
+    training = Training(n_weights, _ROWS[n_weights])
+    if "path" in settings:
+        settings["path"] = folder / settings["path"]
+    if "last" in settings:
+        settings["last"] = training.n_steps // settings["last"]
+    model, optimizer, step = training.begin()
+    try:
+        if way == "no recorder":
+            return {"seconds a step": _seconds(step, training.n_steps)}
+        recorder = ls.TrajectoryRecorder(model, optimizer, n_steps=training.n_steps, **settings)
+        started = time.perf_counter()
+        with recorder:
+            for _ in range(training.n_steps):
+                step()
+        seconds = (time.perf_counter() - started) / training.n_steps
+        found = {"seconds a step": seconds, "bytes a row": _bytes(recorder, folder) / training.n_steps}
+        started = time.perf_counter()
+        ls.principal_modes(recorder.trajectory(), _MODES if training.n_steps > _MODES else None)
+        return found | {"seconds for modes": time.perf_counter() - started}
+    except (LandscopeError, RuntimeError, MemoryError) as error:
+        return {"fails": f"{type(error).__name__}: {error}"}
+
+
+def _seconds(step: Callable[[], None], n_steps: int) -> float:
+    started = time.perf_counter()
+    for _ in range(n_steps):
+        step()
+    return (time.perf_counter() - started) / n_steps
+
+
+def _bytes(recorder: ls.TrajectoryRecorder, folder: Path) -> float:
+    on_disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return on_disk or len(recorder.trajectory()) * recorder.row_bytes
+
+
+def _of_a_process(n_weights: int, way: str) -> dict[str, Any]:
+    """Measure in a process of its own, so that its peak of memory is that of one way alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.scale", "--one", str(n_weights), way, folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"fails": f"ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _table(found: dict[int, dict[str, dict[str, Any]]]) -> str:
+    columns = [
+        "weights",
+        "rows",
+        "way",
+        "step (ms)",
+        "added, in copies of a row",
+        "bytes a weight and row",
+        "10 modes (s)",
+        "peak memory",
+    ]
+    lines = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
+    for n_weights, ways in found.items():
+        bare, copy = ways["no recorder"], ways["no recorder"]["seconds of a copy"]
+        for way, one in ways.items():
+            cells = [f"{n_weights:.0e}", str(_ROWS[n_weights]), way]
+            if "fails" in one:
+                cells += [one["fails"], "", "", "", ""]
+            else:
+                added = (one["seconds a step"] - bare["seconds a step"]) / copy
+                size = one.get("bytes a row", 0) / n_weights
+                modes = one.get("seconds for modes")
+                cells += [
+                    f"{1e3 * one['seconds a step']:.3g}", "–" if way == "no recorder" else f"{added:.1f}",
+                    f"{size:.2f}" if size else "–", "–" if modes is None else f"{modes:.3g}",
+                    size_in_words(one["peak"]),
+                ]  # fmt: skip
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure every way at every size, and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("--most", type=float, default=1e8, help="largest number of weights")
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        found = measure(int(arguments.one[0]), arguments.one[1], Path(arguments.one[2]))
+        found["peak"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found["seconds of a copy"] = _seconds_of_a_copy(int(arguments.one[0]))
+        print(json.dumps(found))
+        return
+    sizes = [size for size in _ROWS if size <= arguments.most]
+    found = {size: {way: _of_a_process(size, way) for way in _WAYS} for size in sizes}
+    table = _table(found)
+    print(table)
+    if arguments.markdown:
+        arguments.markdown.write_text(table)
+
+
+def _seconds_of_a_copy(n_weights: int) -> float:
+    """Seconds to copy a row to one of eight places in turn, which no cache holds."""
+    row, places = torch.randn(n_weights), torch.zeros(8, n_weights)
+    times = []
+    for number in range(24):
+        started = time.perf_counter()
+        places[number % 8].copy_(row)
+        times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]
+
+
+if __name__ == "__main__":
+    main()
