@@ -9,11 +9,14 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
+import landscope as ls
 from landscope.memory import Budget
+from landscope.memory.methods.registry import METHODS
 from landscope.memory.strength.output_change import OutputChange
-from landscope.memory.strength.processes import means_over_processes
 from landscope.penalties import distance_penalty
+from landscope.processes import means_over_processes
 
 N_PROCESSES = 2
 
@@ -91,6 +94,49 @@ def test_all_processes_take_the_same_way_back_and_the_same_strength(tmp_path):
     assert by_task["b"] == 0
     # One process has changes of 2 x and 2 x with x = 1, the other of 3 x and 2 x with x = 2.
     assert ratio == pytest.approx((2**2 + 6**2) / (2**2 + 4**2), rel=0.05)
+
+
+def two_tasks(method, sharded):
+    """Weights after two tasks, of a model that processes train together, each on samples of its own."""
+
+    def of_rank(rank):
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+        net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        model = nn.parallel.DistributedDataParallel(net)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        memory = ls.TaskMemory(net, method=method, strength=0.1, n_modes=4, window=20)
+        generator = torch.Generator().manual_seed(1)
+        for name in ("first", "second"):
+            data = TensorDataset(torch.randn(80, 6, generator=generator), torch.randint(3, (80,), generator=generator))
+            loader = DataLoader(data, 8, sampler=DistributedSampler(data, N_PROCESSES, rank))
+            with memory.training(optimizer):
+                for _ in range(6):
+                    for inputs, labels in loader:
+                        optimizer.zero_grad()
+                        nn.functional.cross_entropy(model(inputs), labels).backward()
+                        optimizer.step()
+            own = loader if sharded else [data[rank * 40 : rank * 40 + 40]]
+            memory.consolidate(nn.functional.cross_entropy, own, name=name)
+        return nn.utils.parameters_to_vector(net.parameters()).detach()
+
+    return of_rank
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_processes_with_samples_of_their_own_end_with_the_same_bits(method, tmp_path):
+    first, second = in_processes(two_tasks(method, sharded=True), tmp_path)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@pytest.mark.filterwarnings("ignore")
+def test_other_data_in_each_process_are_refused_in_all(tmp_path, capfd):
+    with pytest.raises(AssertionError):
+        in_processes(two_tasks("ewc", sharded=False), tmp_path)
+    assert capfd.readouterr().err.count("Expected the same loss of the finished task in all processes") == 2
 
 
 def test_one_process_has_its_own_numbers():

@@ -45,6 +45,7 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.penalties.proximal import ProximalSteps, check_optimizer
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.warnings import warn_of_statistics
+from landscope.processes import check_same, of_first_process
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
@@ -52,6 +53,10 @@ from landscope.trajectory.checkpoints import load_weights, own_copy
 
 __all__ = ["TaskMemory"]
 
+_SAME_DATA = (
+    "Pass the same data to all processes: the data set, or a list of all batches. A loader with a DistributedSampler "
+    "stands for all samples of its data set."
+)
 _MODES_FOUND = 2
 """Number of modes found, in multiples of those held."""
 
@@ -339,6 +344,7 @@ class TaskMemory(SavedMemory):
         ended = self.model if average is None else average
         name = self._tasks.next_name(name, ended)
         loss = float(risk(risk.w0))
+        check_same("loss of the finished task", loss, risk.w0.device, hint=_SAME_DATA)
         replayed = self._tasks.with_replay(ended, data, loss)
         rows = self._rows.latest()
         window = Trajectory.of(risk.w0[None].cpu()) if rows is None else rows
@@ -350,7 +356,7 @@ class TaskMemory(SavedMemory):
             warn_if_weights_moved_since_recording(window, risk.w0)
         task = TaskSnapshot(risk, window, _MODES_FOUND * self.n_modes, seed=self.n_tasks, ratio=self.ratio)
         make = layerwise_penalty if self.per_layer else task_penalty
-        latest = make(task, self.method, self.strength, self.n_modes)
+        latest = of_first_process(make(task, self.method, self.strength, self.n_modes), risk.w0.device)
         if isinstance(latest, QuadraticPenalty) and latest.directions is not None:
             n_held = len(latest.stiffness)  # a mode without a flatness is left to the floor
         else:

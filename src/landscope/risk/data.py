@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from landscope._checks import explained
 from landscope.errors import InputError
-from landscope.risk.drawing_loaders import warn_of_draws, with_dropped_samples
+from landscope.risk.drawing_loaders import warn_of_draws, with_all_samples
 from landscope.risk.random_data import warn_of_random_samples
 from landscope.risk.reading import read_to_the_end
 from landscope.risk.samples import Counted, check_has_values, counted_by, rows_of
@@ -90,7 +90,7 @@ def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | Non
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         batches: list[Any] = [(data[0], data[1])]
     elif isinstance(data, Dataset | Iterable) and not isinstance(data, Mapping | str | bytes):
-        batches = read_batches(with_dropped_samples(_loader_of(data)))
+        batches = read_batches(with_all_samples(_loader_of(data)))
     else:
         raise InputError(
             expected="data as (inputs, targets) tensors or an iterable of such batches",

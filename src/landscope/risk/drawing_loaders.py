@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    IterableDataset,
     RandomSampler,
     Sampler,
     Subset,
@@ -14,22 +15,45 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from landscope.errors import LandscopeWarning
+from landscope.errors import InputError, LandscopeWarning
 from landscope.notices import warn
 
-__all__ = ["warn_of_draws", "with_dropped_samples"]
+__all__ = ["is_shard", "warn_of_draws", "with_all_samples"]
 
 
-def with_dropped_samples(data: Any) -> Any:
-    """A loader of all samples where a shuffling loader leaves out others in each epoch; other data unchanged.
+def with_all_samples(data: Any) -> Any:
+    """A loader of all samples where a loader gives a part of them; other data unchanged.
 
-    A training with ``shuffle=True, drop_last=True`` sees all samples, though not all in the same epoch.
+    A training with ``shuffle=True, drop_last=True`` sees all samples, though not all in the same epoch; one in several
+    processes sees them all together, each process a part of its own (``DistributedSampler``, accelerate).
+
+    Raises:
+        InputError: If a loader gives a part to each process, and its samples have no numbers.
     """
+    if is_shard(data):
+        return _of_all_processes(data)
     if _n_dropped(data):
         indices = data.sampler.indices if isinstance(data.sampler, SubsetRandomSampler) else None
         samples = data.dataset if indices is None else Subset(data.dataset, list(indices))
         return DataLoader(samples, batch_size=data.batch_size, collate_fn=data.collate_fn)
     return data
+
+
+def is_shard(data: Any) -> bool:
+    """Whether a loader gives each of several processes a part of the samples."""
+    samplers = [getattr(data, name, None) for name in ("sampler", "batch_sampler", "dataset")]
+    counts = [getattr(one, name, 1) for one in samplers for name in ("num_replicas", "num_processes")]
+    return isinstance(data, DataLoader) and any(isinstance(count, int) and count > 1 for count in counts)
+
+
+def _of_all_processes(loader: DataLoader[Any]) -> DataLoader[Any]:
+    if isinstance(loader.dataset, IterableDataset):
+        raise InputError(
+            expected="data that each process can read whole", got="a stream, of which each process gets a part",
+            hint="Pass a list with the same batches in all processes.",
+        )  # fmt: skip
+    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
+    return DataLoader(loader.dataset, batch_size=size, collate_fn=loader.collate_fn)
 
 
 def warn_of_draws(data: Any) -> None:

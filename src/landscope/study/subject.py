@@ -20,7 +20,7 @@ from landscope.parameters import ParameterSpace, inner_model, plain_name
 from landscope.risk import EmpiricalRisk
 from landscope.risk.checks import UnusedWeightsError
 from landscope.risk.data import is_pair_of_tensors
-from landscope.risk.drawing_loaders import warn_of_draws, with_dropped_samples
+from landscope.risk.drawing_loaders import is_shard, warn_of_draws, with_all_samples
 from landscope.risk.own_copy import OwnCopies
 from landscope.risk.own_loss import own_criterion
 from landscope.risk.reading import read_to_the_end
@@ -153,7 +153,7 @@ class Subject:
         if shared and torch.distributed.get_world_size() > 1:
             return
         data = _in_order(self.data)
-        warn_of_draws(with_dropped_samples(data) if self.losses is None else data)
+        warn_of_draws(with_all_samples(data) if self.losses is None else data)
         with seeded(0), warnings.catch_warnings(), _nothing_compiled():
             warnings.simplefilter("ignore")  # the analysis says it again, of all data
             few = first_samples(self.data, collated=self.losses is None)
@@ -200,6 +200,8 @@ def _nothing_compiled() -> Generator[None]:
 
 def _in_order(data: Any) -> Any:
     """The samples of a shuffling loader in the order of their data set, all of them; other data unchanged."""
+    if is_shard(data):
+        return with_all_samples(data)
     if not isinstance(data, DataLoader) or data.batch_size is None or not isinstance(data.sampler, RandomSampler):
         return data
     if data.sampler.replacement or len(data.sampler) != len(data.dataset):

@@ -15,8 +15,8 @@ from landscope._checks import check_count, check_kind, check_positive, check_str
 from landscope.errors import InputError, LandscopeWarning
 from landscope.memory.report.rise import Rise, RiseOfTasks, allowed_rise, losses_by_task
 from landscope.memory.strength.output_change import OutputChange
-from landscope.memory.strength.processes import means_over_processes
 from landscope.penalties.warnings import warn
+from landscope.processes import means_over_processes
 from landscope.risk.eval_mode import in_eval_mode
 from landscope.risk.running_statistics import copied_statistics, lerped_statistics, set_statistics, with_statistics
 

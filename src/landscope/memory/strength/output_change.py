@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from landscope._checks import check_count, check_positive
 from landscope.memory.replay.distillation import precise
 from landscope.memory.strength.latest_call import LatestCall
-from landscope.memory.strength.processes import sums_over_processes
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.warnings import warn
+from landscope.processes import sums_over_processes
 from landscope.protocols import Penalty
 from landscope.wording import first_lines
 

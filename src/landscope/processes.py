@@ -1,0 +1,84 @@
+"""What all processes of a distributed training share, because the weights follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from landscope.errors import InputError
+
+__all__ = ["check_same", "means_over_processes", "n_processes", "of_first_process", "sums_over_processes"]
+
+_ROUNDING = 1e-3
+"""Largest relative difference of a number that several processes measured from the same data."""
+_Value = TypeVar("_Value")
+
+
+def sums_over_processes(numbers: Sequence[float], device: torch.device) -> list[float]:
+    """The sums over the processes of a distributed training; the numbers themselves in any other.
+
+    Every process must call it, with as many numbers.
+
+    Args:
+        numbers: The numbers of this process.
+        device: Device of its weights, over which processes exchange numbers.
+
+    Example:
+        >>> sums_over_processes([1.0, 2.0], torch.device("cpu"))
+        [1.0, 2.0]
+    """
+    if n_processes() == 1:
+        return list(numbers)
+    together = torch.tensor(numbers, dtype=torch.float64, device=device)
+    dist.all_reduce(together)
+    return together.tolist()
+
+
+def means_over_processes(numbers: Sequence[float], device: torch.device) -> list[float]:
+    """The means over the processes of a distributed training; see :func:`sums_over_processes`."""
+    return [total / n_processes() for total in sums_over_processes(numbers, device)]
+
+
+def check_same(name: str, value: float, device: torch.device, *, hint: str) -> None:
+    """Raise in all processes where a number that all should have measured alike differs; every process must call it.
+
+    Args:
+        name: The number, in words.
+        value: Its value in this process.
+        device: Device of the weights, over which processes exchange numbers.
+        hint: What to do.
+
+    Raises:
+        InputError: If it differs by more than rounding.
+    """
+    if n_processes() == 1:
+        return
+    alone = [0.0] * n_processes()
+    alone[dist.get_rank()] = value
+    values = sums_over_processes(alone, device)
+    if not max(values) - min(values) <= _ROUNDING * max(map(abs, values)):
+        raise InputError(
+            expected=f"the same {name} in all processes", got=", ".join(f"{one:.6g}" for one in values), hint=hint
+        )
+
+
+def of_first_process(value: _Value, device: torch.device) -> _Value:
+    """The value of the first process, which all take, so that no bit differs; every process must call it.
+
+    Args:
+        value: What this process has; anything that can be pickled.
+        device: Device of the weights.
+    """
+    if n_processes() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, 0, device=device)
+    return values[0]
+
+
+def n_processes() -> int:
+    """Processes that train together; 1 without a distributed training."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
