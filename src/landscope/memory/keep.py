@@ -79,8 +79,12 @@ def keep(
         InputError: If the method needs recorded weights, or the model, the loss or the data do not fit.
 
     Warns:
-        LandscopeWarning: If a cross-entropy is above that of guessing, ln C of C classes or tokens: the data are not
-            those of the old task, or the model is untrained.
+        LandscopeWarning: If a cross-entropy is above that of guessing, ln C of C classes or tokens, or ln 2 of each yes
+            or no: the data are not those of the old task, or the model is untrained. Weights of classes,
+            ``pos_weight``, label smoothing, ignored and soft targets count as in the loss, also in ``losses=f``.
+            Nothing is said where the loss of guessing is not known: of other losses, such as the squared error or
+            ``BCELoss``, of several outputs, and of logits that are scaled, masked or cut first; nor where the model
+            knows the data and is only too sure, so that smaller logits would be clearly better than guessing.
 
     Example:
         >>> import torch

@@ -294,7 +294,8 @@ class TaskMemory(SavedMemory):
             UserWarning: If far fewer steps were recorded than directions asked for, the weights are far from where the
                 recording ended, or some weights never moved although ``select`` was left out.
             LandscopeWarning: If the model was trained since the last task, and never in :meth:`training`; or if a
-                cross-entropy is above that of guessing, ln C of C classes, so that the model does not know the data.
+                cross-entropy is above that of guessing, so that the model does not know the data, see
+                :func:`landscope.keep`.
         """
         self._check_ended()
         data = list(data) if isinstance(data, Iterator) and self.replay is not None else data  # it is read twice
