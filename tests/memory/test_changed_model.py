@@ -10,7 +10,7 @@ from torch import nn
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError, LandscopeWarning, StorageError
-from landscope.memory import EWC
+from landscope.memory import EWC, Replay
 from landscope.memory.between_tasks.fingerprint import Fingerprint
 
 METHODS = ["basin", EWC("empirical"), "ldc"]
@@ -119,7 +119,11 @@ def test_a_budget_goes_on_and_says_what_it_lost():
     state = memory.state_dict()
     model[4] = nn.Linear(24, 5)  # other values: its outputs for the old labels say nothing
     again = ls.TaskMemory(copy.deepcopy(model))
-    with pytest.warns(UserWarning, match="left out: the samples of the budget"):
+    words = (
+        r"left out: the samples of the budget, as 4\.weight, 4\.bias no longer contain the values with which these "
+        "were learnt: the rise of 'task 1' can no longer be measured, so the rise is predicted from now on"
+    )
+    with pytest.warns(UserWarning, match=words):
         train(memory)
     assert memory.rise.measured is None
     assert memory.rise.predicted > 0
@@ -139,11 +143,11 @@ def by_losses(model, batch):
     return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
 
-def learnt_with_budget(is_closure):
+def learnt_with_budget(is_closure=False, **options):
     model = network()
     learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
     loss = {"losses": by_losses, "data": [task(0)]} if is_closure else {"criterion": CRITERION, "data": task(0)}
-    return ls.keep(model, **loss, budget=0.2, absolute=0.0, samples=10_000)
+    return ls.keep(model, **loss, **{"budget": 0.2, "absolute": 0.0, "samples": 10_000} | options)
 
 
 @pytest.mark.parametrize("is_closure", [False, True])
@@ -176,6 +180,64 @@ def test_new_classes_that_use_up_a_budget_are_told_and_it_counts_from_there():
         train(memory)
     assert memory.rise.measured == pytest.approx(math.log(loss_of_first(memory.model) / resized), abs=1e-5)
     assert memory.rise.measured <= memory.rise.allowed
+
+
+@pytest.mark.parametrize("method", ["basin", None])
+def test_a_replaced_head_leaves_nothing_to_measure_on_beside_replay(method):
+    """A budget that measured earlier tasks with the new head would hold it where it began."""
+    memory = learnt_with_budget(method=method, replay=16, samples=20)
+    memory.model[4] = nn.Linear(24, 5)
+    begin = memory.model[4].weight.clone()
+    ends = "the rise is predicted" if method else "the budget ends, and the tasks are replayed without one"
+    with pytest.warns(UserWarning, match=f"rise of 'task 1' can no longer be measured, so {ends}"):
+        train(memory)
+    assert not torch.equal(memory.model[4].weight, begin)
+    assert memory.rise is None if method is None else memory.rise.measured is None
+    memory.consolidate(CRITERION, task(1))
+    assert memory.state_dict()["replayed"]["held_out"] is None
+    train(memory)
+
+
+def test_a_state_with_samples_of_a_replaced_head_is_loaded_without_them():
+    options = {"method": None, "replay": Replay(16, distillation=0.0), "samples": 20}
+    memory = learnt_with_budget(**options)
+    model = copy.deepcopy(memory.model)
+    model[4] = nn.Linear(24, 5)
+    again = ls.TaskMemory(model, method=None, replay=options["replay"])
+    lost = pytest.warns(UserWarning, match="a state of a memory has no samples of its tasks, so the budget ends")
+    with lost, pytest.warns(UserWarning, match="no longer held, as shape"):
+        again.load_state_dict(memory.state_dict())
+    assert again.rise is None
+    train(again)
+
+
+@pytest.mark.parametrize("by_function", [False, True])
+def test_what_new_parameters_use_up_is_also_told_beside_replay_and_of_a_function(by_function):
+    options = {"samples": 0} if by_function else {"method": None, "replay": 16, "samples": 20}
+    memory = learnt_with_budget(**options)
+    if by_function:
+        memory.budget(0.2, absolute=0.0, samples=lambda model: {"birds": loss_of_first(model)})
+    with_more_classes(memory.model)
+    with torch.no_grad():
+        memory.model[4].bias[3:] = 2.0
+    name = "birds" if by_function else "task 1"
+    told = pytest.warns(LandscopeWarning, match=f"new parameters alone.*raise the loss of {name} by .* %")
+    with told, pytest.warns(UserWarning, match="held in the part that both shapes have"):
+        train(memory, steps=20)
+    assert memory.rise.measured <= memory.rise.allowed == pytest.approx(math.log(1.2))
+
+
+def test_replay_with_a_head_of_fewer_outputs_says_what_it_needs():
+    memory = learnt_with_budget(replay=16, samples=20)
+    memory.model[4] = nn.Linear(24, 2)
+    x, y = task(1)
+    optimizer = sgd(memory.model)
+    changed = pytest.warns(UserWarning, match="can no longer be measured")
+    refused = pytest.raises(
+        InputError, match=r"labels below the number of outputs, 2; got 2\. Earlier tasks are replayed"
+    )
+    with changed, refused, memory.training(optimizer):
+        learn(memory.model, optimizer, (x, y % 2), 1, torch.Generator())
 
 
 def test_rows_of_the_smaller_model_are_left_out():

@@ -22,7 +22,7 @@ from landscope.memory.strength.budget import Budget
 from landscope.memory.strength.output_change import OutputChange
 from landscope.parameters import ParameterSpace, named_tensors
 from landscope.penalties.compression.moved import anchor_of
-from landscope.penalties.warnings import warn
+from landscope.penalties.warnings import listed, warn
 from landscope.protocols import Penalty
 from landscope.recorder_checks import fingerprint
 from landscope.risk.empirical import EmpiricalRisk
@@ -164,7 +164,27 @@ class BudgetedTasks:
         """What follows where nothing measures the rise any more."""
         if self._can_predict(at_end=at_end):
             return "the rise is predicted from now on"
+        if not self.strength:
+            return "the budget ends, and the tasks are replayed without one"
         return "the budget ends, and the tasks are held at the strength of the memory"
+
+    @property
+    def _measures_on_own(self) -> bool:
+        """Whether a budget measures on samples of the tasks that this memory has."""
+        return self.budget is not None and bool(self._n_samples) and bool(self._samples or self._measures_on_replayed)
+
+    def _lost(self, reason: str) -> str:
+        """What it means that these samples do not fit the model any more."""
+        assert self.budget is not None  # noqa: S101 - of a budget alone
+        tasks = listed([repr(name) for name in self.names])
+        return (
+            f"{reason}: the rise of {tasks} can no longer be measured, so {self._unmeasured(at_end=self.budget.at_end)}"
+        )
+
+    def _leave_out_samples(self) -> None:
+        """Keep no samples of tasks to measure on, nor of later ones, as a budget needs those of all."""
+        self._samples, self._n_samples = [], 0
+        self.replayed = None if self.replayed is None else self.replayed.without_held_out()
 
     def _end_useless_budget(self) -> None:
         if (budget := self.budget) is not None and budget.measure is None:

@@ -27,6 +27,7 @@ from landscope.penalties.warnings import listed, warn
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.other_model import risk_of_other_model
+from landscope.wording import first_lines
 
 __all__ = ["HeldTasks"]
 
@@ -210,26 +211,28 @@ class HeldTasks(BudgetedTasks):
             InputError: If no weight is shared.
         """
         change = ChangedModel(self._space, space, model, self.fingerprint)
-        penalty, samples, had_samples = change.penalty(self.penalty), self._samples_of(change), bool(self._samples)
-        lost = self.budget if had_samples and not samples else None
+        penalty, (samples, reason) = change.penalty(self.penalty), self._samples_of(change)
+        lost = "" if not reason or not self._measures_on_own else self._lost(reason)
         if self.penalty is not None:
-            change.warn(rows=rows, samples="" if lost is None else self._unmeasured(at_end=lost.at_end))
+            change.warn(rows=rows, samples=lost)
         self._space, self.penalty, self._samples = space, penalty, samples
         self.see(model)
+        if lost:
+            self._leave_out_samples()
         if self.budget is not None:
-            self.budget.follow_model(change.weights, None if lost is not None else self.budget.measure)
-            if samples:
+            self.budget.follow_model(change.weights, None if lost else self.budget.measure)
+            if self.n_tasks and self.budget.measure is not None:
                 self._compare_with_end(model, self.budget, is_resized=True)
         self._end_useless_budget()
 
-    def _samples_of(self, change: ChangedModel) -> list[EmpiricalRisk]:
-        """The samples of a budget for a model whose parameters changed; none where they do not fit it."""
-        if not change.only_grew:
-            return []
+    def _samples_of(self, change: ChangedModel) -> tuple[list[EmpiricalRisk], str]:
+        """The samples of a budget for a model whose parameters changed; or none, and why they do not fit it."""
+        if lost := change.lost:
+            return [], f"{listed(lost)} no longer contain the values with which these were learnt"
         try:
-            return [risk_of_other_model(risk, change.model, change.new) for risk in self._samples]
-        except Exception:  # noqa: BLE001 - another model may fail in any manner; the warning says what follows
-            return []
+            return [risk_of_other_model(risk, change.model, change.new) for risk in self._samples], ""
+        except Exception as error:  # noqa: BLE001 - another model may fail in any manner
+            return [], f"the model has no loss on these now ({first_lines(error)})"
 
     @staticmethod
     def _at(penalty: Penalty, before: float, after: float) -> Penalty:
