@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count
+from landscope._checks import check_count, check_kind, check_strength
 from landscope.errors import InputError
 from landscope.memory.between_tasks.changed_model import changed_names
 from landscope.memory.between_tasks.end_of_task import at_weights
@@ -69,6 +69,9 @@ class BudgetedTasks:
     ) -> None:
         """Adapt the strength to a budget, or with None no longer."""
         n_samples = 0 if callable(samples) else check_count("samples", samples, minimum=0)
+        check_strength("absolute", absolute)
+        check_count("every", every)
+        check_kind("at_end", at_end, bool, hint="Pass True or False.")
         if rise is not None and n_samples and self.n_tasks and not self._can_measure:
             raise InputError(
                 expected="a budget with samples before the first task is consolidated",
