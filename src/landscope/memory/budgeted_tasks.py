@@ -14,6 +14,7 @@ from landscope._checks import check_count, check_kind, check_strength
 from landscope.errors import InputError
 from landscope.memory.between_tasks.changed_model import changed_names
 from landscope.memory.between_tasks.end_of_task import at_weights
+from landscope.memory.between_tasks.fingerprint import Fingerprint
 from landscope.memory.methods.method import Method
 from landscope.memory.replay.replayed_tasks import ReplayedTasks
 from landscope.memory.report.rise import Rise
@@ -42,6 +43,8 @@ class BudgetedTasks:
     budget: Budget | None
     outputs: OutputChange | None
     history: TaskHistory
+    fingerprint: Fingerprint
+    _whole: bool
     _space: ParameterSpace
     _method: Method
     _ratio: float
@@ -121,7 +124,7 @@ class BudgetedTasks:
 
     def rise(self, model: nn.Module) -> Rise | None:
         """How much the loss rose since the last task ended, at the weights of a model; None where that is not known."""
-        if self.budget is None or changed_names(self._space, model):
+        if self.budget is None or changed_names(self._space, model) or self.fingerprint.resized_base(model):
             return None
         spent = self._spent(self.budget, model)
         predicts = self._method.unit_of_rise is not None
@@ -174,11 +177,12 @@ class BudgetedTasks:
     @property
     def _measures_on_own(self) -> bool:
         """Whether a budget measures on samples of the tasks that this memory has."""
-        return self.budget is not None and bool(self._n_samples) and bool(self._samples or self._measures_on_replayed)
+        return bool(self._n_samples) and bool(self._samples or self._measures_on_replayed)
 
     def _lost(self, reason: str) -> str:
-        """What it means that these samples do not fit the model any more."""
-        assert self.budget is not None  # noqa: S101 - of a budget alone
+        """What it means that these samples do not fit the model any more; nothing without a reason or samples."""
+        if not reason or self.budget is None or not self._measures_on_own:
+            return ""
         tasks = listed([repr(name) for name in self.names])
         return (
             f"{reason}: the rise of {tasks} can no longer be measured, so {self._unmeasured(at_end=self.budget.at_end)}"
@@ -226,7 +230,7 @@ class BudgetedTasks:
         if self.replayed is not None and self.replayed.can_measure:
             found = self.replayed.measured(model)
         else:
-            found = [risk.at_model(model) for risk in self._samples]
+            found = [risk.at_model(model, whole=self._whole) for risk in self._samples]
         return dict(zip(self.names, found, strict=True))
 
     def _start_budget(self, model: nn.Module) -> None:

@@ -151,7 +151,9 @@ class TaskMemory(SavedMemory):
         self.follow_outputs = follows_outputs(self.method, follow_outputs, implicit=implicit)
         outputs = OutputChange(model) if self.follow_outputs else None
         replayed = None if self.replay is None else ReplayedTasks.of(self.replay)
-        self._tasks = HeldTasks(self.space, self.method, at, self.rank, replayed, outputs, self.ratio)
+        self._tasks = HeldTasks(
+            self.space, self.method, at, self.rank, replayed, outputs, self.ratio, whole=self._selects_all
+        )
         self.n_held = 0
         """Number of directions that the last task holds; 0 with ``per_layer``."""
         self._rows = TaskRows(self.space, check_count("window", window, minimum=3), self.every)

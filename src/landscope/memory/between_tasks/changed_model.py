@@ -107,14 +107,15 @@ class ChangedModel:
             replayed = {**replayed, "held_out": None, "counts": []}
         return dataclasses.replace(state, held=held, rows=None, budget=budget, replayed=replayed)
 
-    def warn(self, *, rows: bool = False, samples: str = "") -> None:
+    def warn(self, *, holds: bool = True, rows: bool = False, samples: str = "") -> None:
         """Say what is held and what is not.
 
         Args:
+            holds: Whether weights are held at all; replay alone holds none.
             rows: Whether recorded rows are left out.
             samples: Why the samples of a budget are, and what follows.
         """
-        said = [f"{what}: {listed(names)}" for what, names in self._named().items() if names]
+        said = [f"{what}: {listed(names)}" for what, names in self._named().items() if names and holds]
         if rows:
             said.append("left out: the rows recorded for the current task")
         if samples:
@@ -122,7 +123,8 @@ class ChangedModel:
                 f"left out: the samples of the budget, as {samples}; pass memory.budget(..., samples=f) "
                 "with f(model), the mean loss on samples of earlier tasks, to measure it"
             )
-        warn("the parameters of the model changed since its tasks were kept; " + "; ".join(said))
+        if said:
+            warn("the parameters of the model changed since its tasks were kept; " + "; ".join(said))
 
     def _named(self) -> dict[str, list[str]]:
         """Names of the parameters that changed, by what becomes of them."""
