@@ -1,6 +1,8 @@
 """Valid arguments of every public function that takes numbers which can be out of their range."""
 
 import math
+import tempfile
+import warnings
 
 import torch
 
@@ -52,6 +54,19 @@ def memory(**settings):
     return ls.TaskMemory(net(), **{"method": "ldc", **settings})
 
 
+def kept(**settings):
+    return ls.keep(net(), torch.nn.CrossEntropyLoss(), (X, Y), **settings)
+
+
+def reported(**settings):
+    """The page of a memory whose model did not move since."""
+    with tempfile.TemporaryDirectory() as folder:
+        return KEPT.report({"a": (X, Y)}, torch.nn.CrossEntropyLoss(), path=folder + "/report.html", **settings)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # an untrained model
+    KEPT = kept()
 EFFECTIVE = noise.effective_curvature(WINDOW, WELL, EIGEN)
 
 VALID = {
@@ -70,7 +85,19 @@ VALID = {
     ),
     "penalties.scaled_penalty": (penalties.scaled_penalty, {"penalty": PENALTY, "factor": 2.0}),
     "memory.Budget": (ls.memory.Budget, {"rise": 0.1, "absolute": 0.1, "every": 2}),
-    "TaskMemory.budget": (lambda **settings: memory().budget(**settings), {"rise": 0.1, "absolute": 0.1, "every": 2}),
+    "TaskMemory.budget": (
+        lambda **settings: ls.TaskMemory(net()).budget(**settings),
+        {"rise": 0.1, "absolute": 0.1, "samples": 2, "every": 2},
+    ),
+    "TaskMemory.budget of none": (
+        lambda **settings: ls.TaskMemory(net()).budget(None, **settings), {"absolute": 0.1, "samples": 2, "every": 2},
+    ),
+    "TaskMemory.report": (reported, {"points": 3}),
+    "keep": (kept, {"strength": 1.0, "budget": 0.1, "absolute": 0.1, "samples": 2, "rank": 2, "ratio": math.e}),
+    "keep without a budget": (kept, {"absolute": 0.1, "samples": 2}),
+    "FisherInformation.diagonal": (
+        RISK.fisher_information().diagonal, {"w": W0, "batch_size": 2, "n_draws": 2, "seed": 0},
+    ),
     "memory.Basin": (ls.memory.Basin, {"n_points": 2, "n_samples": 4, "n_draws": 1, "seed": 0, "rank": 2}),
     "memory.EWC": (ls.memory.EWC, {"n_draws": 1, "seed": 0, "batch_size": 2}),
     "memory.KFAC": (ls.memory.KFAC, {"n_draws": 1, "seed": 0}),

@@ -1,5 +1,7 @@
 """Replay of models of transformers: keywords alone, mappings, and no labels in the call."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -23,8 +25,10 @@ TEXTS = [{"input_ids": TOKENS, "attention_mask": MASK, "labels": TOKENS}]
 CLASSES = [{"input_ids": TOKENS, "attention_mask": MASK, "labels": torch.arange(8) % 3}]
 
 
-def gpt2():
-    config = GPT2Config(vocab_size=13, n_positions=8, n_embd=8, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
+def gpt2(**options):
+    config = GPT2Config(
+        vocab_size=13, n_positions=8, n_embd=8, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0, **options
+    )
     return GPT2LMHeadModel(config)
 
 
@@ -58,6 +62,20 @@ def scores(model, inputs):
 
 def classified(outputs, labels):
     return nn.functional.cross_entropy(outputs.logits, labels)
+
+
+def rows_of(n_words, step):
+    """Texts that count in steps, over all words."""
+    return [{"input_ids": row, "labels": row} for row in (torch.arange(32)[:, None] + step * torch.arange(6)) % n_words]
+
+
+def batches(rows):
+    return torch.utils.data.DataLoader(rows, batch_size=8)
+
+
+def mean_loss(model, rows):
+    with torch.no_grad():
+        return sum(float(model.eval()(**batch).loss) for batch in batches(rows)) / 4
 
 
 CASES = {
@@ -137,3 +155,43 @@ def test_a_loss_of_batches_is_tried_before_the_first_step(tmp_path):
     callback = TaskMemoryCallback(memory, losses=of_sequences)
     Trainer(model, arguments, train_dataset=rows, callbacks=[callback]).train()
     assert memory.n_tasks == 0  # it was tried alone
+
+
+@pytest.mark.parametrize("source", [Generated(16, 6), Samples(8)])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_a_model_that_gained_words_keeps_what_it_knew_within_a_budget(tmp_path, source, tied, is_frozen):
+    """From start to end: two tasks with four words more in each, a report, a state. Frozen words are as beside LoRA."""
+    torch.manual_seed(0)
+    model = gpt2(tie_word_embeddings=tied, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0)
+    old = rows_of(13, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(100):
+        optimizer.zero_grad()
+        batch = torch.utils.data.default_collate(old)
+        model(**batch).loss.backward()
+        optimizer.step()
+    model.get_input_embeddings().requires_grad_(not is_frozen)
+    before = mean_loss(model, old)
+    memory = ls.keep(
+        model, data=batches(old), name="old", method=None, replay=Replay(8, source), budget=0.5, samples=1000
+    )
+    evaluations = {"old": batches(old)}
+    arguments = TrainingArguments(
+        str(tmp_path), num_train_epochs=2, per_device_train_batch_size=8, learning_rate=0.01, use_cpu=True,
+        disable_tqdm=True, report_to=[], save_strategy="no",
+    )  # fmt: skip
+    for n_words, name in ((17, "more"), (21, "most")):
+        model.resize_token_embeddings(n_words, mean_resizing=False)
+        new = rows_of(n_words, 3)
+        evaluations[name] = batches(new)
+        start = mean_loss(model, new)
+        Trainer(model, arguments, train_dataset=new, callbacks=[TaskMemoryCallback(memory)]).train()
+        assert memory.rise.measured <= memory.rise.allowed
+        assert mean_loss(model, new) < start
+        if isinstance(source, Generated) and name == "more":  # all rows are measured
+            assert memory.rise.by_task["old"] == pytest.approx(math.log(mean_loss(model, old) / before), abs=1e-4)
+        memory.report(evaluations, path=tmp_path / "report.html")
+        memory.consolidate(data=batches(new), name=name)
+    assert memory.tasks == ("old", "more", "most")
+    torch.save({"model": model.state_dict(), "memory": memory.state_dict()}, tmp_path / "saved.pt")

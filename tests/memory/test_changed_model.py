@@ -1,5 +1,6 @@
 """Models whose parameters change between tasks: more words, another head, merged adapters."""
 
+import contextlib
 import copy
 import math
 
@@ -10,7 +11,7 @@ from torch import nn
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError, LandscopeWarning, StorageError
-from landscope.memory import EWC
+from landscope.memory import EWC, Replay
 from landscope.memory.between_tasks.fingerprint import Fingerprint
 
 METHODS = ["basin", EWC("empirical"), "ldc"]
@@ -119,7 +120,11 @@ def test_a_budget_goes_on_and_says_what_it_lost():
     state = memory.state_dict()
     model[4] = nn.Linear(24, 5)  # other values: its outputs for the old labels say nothing
     again = ls.TaskMemory(copy.deepcopy(model))
-    with pytest.warns(UserWarning, match="left out: the samples of the budget"):
+    words = (
+        r"left out: the samples of the budget, as 4\.weight, 4\.bias no longer contain the values with which these "
+        "were learnt: the rise of 'task 1' can no longer be measured, so the rise is predicted from now on"
+    )
+    with pytest.warns(UserWarning, match=words):
         train(memory)
     assert memory.rise.measured is None
     assert memory.rise.predicted > 0
@@ -131,19 +136,23 @@ def test_a_budget_goes_on_and_says_what_it_lost():
 
 
 def loss_of_first(model):
+    return loss_on(model, task(0))
+
+
+def loss_on(model, data):
     with torch.no_grad():
-        return float(CRITERION(model(task(0)[0]), task(0)[1]))
+        return float(CRITERION(model(data[0]), data[1]))
 
 
 def by_losses(model, batch):
     return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
 
-def learnt_with_budget(is_closure):
+def learnt_with_budget(is_closure=False, **options):
     model = network()
     learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
     loss = {"losses": by_losses, "data": [task(0)]} if is_closure else {"criterion": CRITERION, "data": task(0)}
-    return ls.keep(model, **loss, budget=0.2, absolute=0.0, samples=10_000)
+    return ls.keep(model, **loss, **{"budget": 0.2, "absolute": 0.0, "samples": 10_000} | options)
 
 
 @pytest.mark.parametrize("is_closure", [False, True])
@@ -176,6 +185,63 @@ def test_new_classes_that_use_up_a_budget_are_told_and_it_counts_from_there():
         train(memory)
     assert memory.rise.measured == pytest.approx(math.log(loss_of_first(memory.model) / resized), abs=1e-5)
     assert memory.rise.measured <= memory.rise.allowed
+
+
+@pytest.mark.parametrize("method", ["basin", None])
+def test_a_replaced_head_leaves_nothing_to_measure_on_beside_replay(method):
+    """A budget that measured earlier tasks with the new head would hold it where it began."""
+    memory = learnt_with_budget(method=method, replay=16, samples=20)
+    memory.model[4] = nn.Linear(24, 5)
+    begin = memory.model[4].weight.clone()
+    ends = "the rise is predicted" if method else "the budget ends, and the tasks are replayed without one"
+    with pytest.warns(UserWarning, match=f"rise of 'task 1' can no longer be measured, so {ends}"):
+        train(memory)
+    assert not torch.equal(memory.model[4].weight, begin)
+    assert memory.rise is None if method is None else memory.rise.measured is None
+    memory.consolidate(CRITERION, task(1))
+    assert memory.state_dict()["replayed"]["held_out"] is None
+    train(memory)
+
+
+def test_a_state_with_samples_of_a_replaced_head_is_loaded_without_them():
+    options = {"method": None, "replay": Replay(16, distillation=0.0), "samples": 20}
+    memory = learnt_with_budget(**options)
+    model = copy.deepcopy(memory.model)
+    model[4] = nn.Linear(24, 5)
+    again = ls.TaskMemory(model, method=None, replay=options["replay"])
+    with pytest.warns(UserWarning, match="a state of a memory has no samples of its tasks, so the budget ends"):
+        again.load_state_dict(memory.state_dict())
+    assert again.rise is None
+    train(again)
+
+
+@pytest.mark.parametrize("by_function", [False, True])
+def test_what_new_parameters_use_up_is_also_told_beside_replay_and_of_a_function(by_function):
+    options = {"samples": 0} if by_function else {"method": None, "replay": 16, "samples": 20}
+    memory = learnt_with_budget(**options)
+    if by_function:
+        memory.budget(0.2, absolute=0.0, samples=lambda model: {"birds": loss_of_first(model)})
+    with_more_classes(memory.model)
+    with torch.no_grad():
+        memory.model[4].bias[3:] = 2.0
+    name = "birds" if by_function else "task 1"
+    held = pytest.warns(UserWarning, match="held in the part") if by_function else contextlib.nullcontext()  # else none
+    with held, pytest.warns(LandscopeWarning, match=f"new parameters alone.*raise the loss of {name} by .* %"):
+        train(memory, steps=20)
+    assert memory.rise.measured <= memory.rise.allowed == pytest.approx(math.log(1.2))
+
+
+def test_replay_with_a_head_of_fewer_outputs_says_what_it_needs():
+    memory = learnt_with_budget(replay=16, samples=20)
+    memory.model[4] = nn.Linear(24, 2)
+    x, y = task(1)
+    optimizer = sgd(memory.model)
+    changed = pytest.warns(UserWarning, match="can no longer be measured")
+    refused = pytest.raises(
+        InputError, match=r"labels below the number of outputs, 2; got 2\. Earlier tasks are replayed"
+    )
+    with changed, refused, memory.training(optimizer):
+        learn(memory.model, optimizer, (x, y % 2), 1, torch.Generator())
 
 
 def test_rows_of_the_smaller_model_are_left_out():
@@ -223,6 +289,78 @@ def test_a_merged_adapter_is_recognised_by_its_base():
     again = ls.TaskMemory(unmerged, strength=1.0)
     again.load_state_dict(state)
     train(again)
+
+
+def words_and_head(n_words=7):
+    """Frozen embeddings of words, and a head; the loss of the first seven words, each a class."""
+    model = nn.Sequential(nn.Embedding(n_words, 6).requires_grad_(False), nn.Linear(6, 7))
+    return model, (torch.arange(7).repeat(8), torch.arange(7).repeat(8))
+
+
+def with_more_words(model, count=11, changed=0.0):
+    more = nn.Embedding(count, 6).requires_grad_(False)
+    kept_rows = min(count, model[0].num_embeddings)
+    more.weight[:kept_rows] = model[0].weight[:kept_rows] + changed
+    model[0] = more
+
+
+def train_words(memory, n_words=11):
+    x = torch.arange(n_words).repeat(4)
+    optimizer = sgd(memory.model)
+    with memory.training(optimizer):
+        learn(memory.model, optimizer, (x, x % 7), 10, torch.Generator())
+
+
+def test_a_frozen_base_that_grew_is_no_other_base():
+    """As the embeddings of more words beside adapters: what they were for the old words they still are."""
+    model, old = words_and_head()
+    learn(model, torch.optim.SGD(model[1].parameters(), lr=0.5), old, 60, torch.Generator())
+    before = loss_on(model, old)
+    memory = ls.keep(model, CRITERION, old, budget=0.2, absolute=0.0, samples=10_000)
+    state, small = memory.state_dict(), copy.deepcopy(model)
+    with_more_words(model)
+    again = ls.TaskMemory(copy.deepcopy(model))
+    assert memory.rise is None
+    train_words(memory)
+    assert memory.rise.measured == pytest.approx(math.log(loss_on(model, old) / before), abs=1e-5)
+    with pytest.warns(UserWarning, match="a state of a memory has no samples"):
+        again.load_state_dict(state)
+    train_words(again)
+    with_more_words(model, 15)
+    train_words(memory, 15)
+    for changed, count in ((0.1, 11), (0.0, 5)):
+        other = copy.deepcopy(small)
+        with_more_words(other, count, changed)
+        fresh = ls.TaskMemory(other)
+        with pytest.raises(StorageError, match=r"other values of 0\.weight.*If an adapter was merged"):
+            fresh.load_state_dict(state)
+
+
+@pytest.mark.parametrize("is_closure", [False, True])
+def test_a_budget_measures_weights_that_were_frozen_and_learn_later(is_closure):
+    """They are not held, and a warning says so; but what they do to the old task is no secret."""
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    model[0].requires_grad_(False)
+    before = loss_of_first(model)
+    loss = {"losses": by_losses, "data": [task(0)]} if is_closure else {"criterion": CRITERION, "data": task(0)}
+    memory = ls.keep(model, **loss, budget=0.2, absolute=0.0, samples=10_000)
+    model[0].requires_grad_(True)
+    with pytest.warns(UserWarning, match=r"moves 0\.weight, 0\.bias, which the memory does not protect"):
+        train(memory, steps=30)
+    assert memory.rise.measured == pytest.approx(math.log(loss_of_first(model) / before), abs=1e-5)
+    assert memory.rise.measured > memory.rise.allowed
+
+
+def test_a_budget_measures_a_task_with_its_own_head_where_the_shared_weights_were_selected():
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    memory = ls.keep(model, CRITERION, task(0), select=["0.*", "2.*"], budget=0.2, absolute=0.0, samples=10_000)
+    head, before = model[4], loss_of_first(model)
+    model[4] = nn.Linear(24, 3)
+    train(memory, steps=30)
+    model[4] = head
+    assert memory.rise.measured == pytest.approx(math.log(loss_of_first(model) / before), abs=1e-5)
 
 
 def test_frozen_weights_that_learn_later_are_no_other_base():

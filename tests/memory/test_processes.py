@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import math
 import os
 import sys
 
@@ -12,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import landscope as ls
+from blobs import CRITERION, learn, network, sgd, task
 from landscope.memory import Budget
 from landscope.memory.methods.registry import METHODS
 from landscope.memory.strength.output_change import OutputChange
@@ -82,6 +84,38 @@ def output_ratio(rank):
         model(torch.full((1, 1), 1.0 + rank))
         change.follow(0.0, torch.full((2,), 2.0), lambda w: at(model, w))
     return change.factor
+
+
+def risen(rank):
+    """The rise at the end of a training, at other weights as the first process asks alone, and what it should be."""
+    torch.set_num_threads(1)
+    model, (x, y) = network(), task(0)
+    learn(model, sgd(model), task(0), 100, torch.Generator().manual_seed(1))
+    own = x[rank::2], y[rank::2]
+    memory, optimizer, before = (
+        ls.keep(model, CRITERION, own, budget=0.2, samples=10_000),
+        sgd(model),
+        loss_on(model, own),
+    )
+    with memory.training(optimizer):
+        learn(model, optimizer, task(1), 11, torch.Generator().manual_seed(2))
+    ended, losses = memory.rise.measured, (before, loss_on(model, own))
+    with torch.no_grad():
+        model[0].weight.mul_(1.2)
+    asked = memory.rise.measured if rank == 0 else None
+    return ended, losses, asked, math.log(loss_on(model, own) / before)
+
+
+def loss_on(model, data):
+    with torch.no_grad():
+        return CRITERION(model(data[0]), data[1]).item()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_a_rise_is_of_all_processes_in_a_training_and_of_one_where_it_alone_asks(tmp_path):
+    (ended, first, asked, own), (also, second, _, _) = in_processes(risen, tmp_path)
+    assert ended == also == pytest.approx(math.log((first[1] + second[1]) / (first[0] + second[0])), abs=1e-5)
+    assert asked == pytest.approx(own, abs=1e-5)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")

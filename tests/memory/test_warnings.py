@@ -316,3 +316,20 @@ def test_a_language_model_that_knows_less_than_guessing_is_told():
         model[1].weight.mul_(10.0)
     with pytest.warns(LandscopeWarning, match=r"does not know .*among 11 classes is 2\.398"):
         ls.keep(model, language_model_losses, (tokens, tokens))
+
+
+@pytest.mark.parametrize("what", ["losses", "weights", "bits"])
+def test_data_that_the_model_does_not_know_are_told_for_every_cross_entropy(what):
+    model = network()
+    learn(model, sgd(model), task(0), 100, torch.Generator().manual_seed(0))
+    x, y = task(0)
+    wrong, not_one = (y + 1) % 3, 1 - nn.functional.one_hot(y, 3).float()
+    given = {
+        "losses": {"losses": lambda model, batch: nn.CrossEntropyLoss(reduction="none")(model(batch[0]), batch[1])},
+        "weights": {"criterion": nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 5.0]))},
+        "bits": {"criterion": nn.BCEWithLogitsLoss()},
+    }[what]
+    answers = "yes and no" if what == "bits" else "3 classes"
+    loss = 0.6931 if what == "bits" else 1.099
+    with pytest.warns(LandscopeWarning, match=rf"does not know the data.*guessing among {answers} is {loss}; pass"):
+        ls.keep(model, data=(x, not_one if what == "bits" else wrong), **given)

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from landscope._checks import check_path
 from landscope.adapters.memory_session import MemorySession
 from landscope.adapters.recorder_session import RecorderSession, RecordingSession, StudySession
 from landscope.adapters.session import Training, TrainingSession
@@ -196,8 +197,9 @@ class TaskMemoryCallback(MemorySession, _TrainerSession):
         loss_options: How the loss is evaluated, as for ``memory.consolidate``.
 
     Raises:
-        InputError: When training begins, if the method does not work for this model and the loss or data passed, the
-            memory is of another model, or the checkpoint to resume from contains no memory.
+        InputError: If an argument is of another kind; when training begins, if the method does not work for this model
+            and the loss or data passed, the memory is of another model, or the checkpoint to resume from contains no
+            memory.
         StorageError: When a training is resumed, if the memory's file is damaged.
         NonFiniteError: During training, if a weight became NaN or infinite.
 
@@ -223,7 +225,7 @@ class TaskMemoryCallback(MemorySession, _TrainerSession):
         loss_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(memory, criterion, data, losses=losses, loss_options=loss_options)
-        self._resume_from = resume_from
+        self._resume_from = None if resume_from is None else check_path("resume_from", resume_from)
 
     def on_train_begin(
         self,

@@ -186,9 +186,9 @@ class TaskMemoryCallback(MemorySession, _LightningSession):
         loss_options: How the loss is evaluated, as for ``memory.consolidate``.
 
     Raises:
-        InputError: When training begins, if the method does not work for this model and the loss or data passed, the
-            memory is of another model, the checkpoint to resume from contains no memory of these weights, or the
-            weights are in no optimiser or in several.
+        InputError: If an argument is of another kind; when training begins, if the method does not work for this model
+            and the loss or data passed, the memory is of another model, the checkpoint to resume from contains no
+            memory of these weights, or the weights are in no optimiser or in several.
         NonFiniteError: During training, if a weight became NaN or infinite.
 
     Example:

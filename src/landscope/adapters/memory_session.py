@@ -13,6 +13,7 @@ from torch import nn
 from landscope._checks import check_kind
 from landscope.adapters.session import Training, TrainingSession
 from landscope.errors import InputError, LandscopeError, LandscopeWarning
+from landscope.memory.report.task_loss import check_loss_options
 from landscope.memory.task_memory import TaskMemory
 from landscope.notices import warn
 from landscope.risk.own_loss import own_criterion, takes_labels
@@ -52,6 +53,12 @@ class MemorySession(TrainingSession):
                     expected=call, got=type(loss).__name__,
                     hint="Pass the loss of the task, as for memory.consolidate(criterion, data).",
                 )  # fmt: skip
+        check_loss_options(loss_options, of_losses=losses is not None)
+        if data is not None and (isinstance(data, str | bytes) or not _has_parts(data)):
+            raise InputError(
+                expected="the data of the task", got=repr(data)[:80],
+                hint="Pass (inputs, targets) or batches, such as a DataLoader, as for memory.consolidate.",
+            )  # fmt: skip
         self._criterion, self._data, self._losses, self._loss_options = criterion, data, losses, loss_options
 
     def close(self) -> None:
@@ -96,6 +103,10 @@ class MemorySession(TrainingSession):
                 hint="Make the memory from the same model object that is trained.",
             )  # fmt: skip
         self.memory.follow_model()
+
+
+def _has_parts(data: Any) -> bool:
+    return hasattr(data, "__iter__") or hasattr(data, "__getitem__")
 
 
 @contextlib.contextmanager

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count
+from landscope._checks import check_count, check_kind, check_strength
 from landscope.errors import InputError
 from landscope.memory.between_tasks.changed_model import changed_names
 from landscope.memory.between_tasks.end_of_task import at_weights
+from landscope.memory.between_tasks.fingerprint import Fingerprint
 from landscope.memory.methods.method import Method
 from landscope.memory.replay.replayed_tasks import ReplayedTasks
 from landscope.memory.report.rise import Rise
@@ -22,7 +23,7 @@ from landscope.memory.strength.budget import Budget
 from landscope.memory.strength.output_change import OutputChange
 from landscope.parameters import ParameterSpace, named_tensors
 from landscope.penalties.compression.moved import anchor_of
-from landscope.penalties.warnings import warn
+from landscope.penalties.warnings import listed, warn
 from landscope.protocols import Penalty
 from landscope.recorder.checks import fingerprint
 from landscope.risk.empirical import EmpiricalRisk
@@ -42,6 +43,8 @@ class BudgetedTasks:
     budget: Budget | None
     outputs: OutputChange | None
     history: TaskHistory
+    fingerprint: Fingerprint
+    _whole: bool
     _space: ParameterSpace
     _method: Method
     _ratio: float
@@ -69,6 +72,9 @@ class BudgetedTasks:
     ) -> None:
         """Adapt the strength to a budget, or with None no longer."""
         n_samples = 0 if callable(samples) else check_count("samples", samples, minimum=0)
+        check_strength("absolute", absolute)
+        check_count("every", every)
+        check_kind("at_end", at_end, bool, hint="Pass True or False.")
         if rise is not None and n_samples and self.n_tasks and not self._can_measure:
             raise InputError(
                 expected="a budget with samples before the first task is consolidated",
@@ -118,7 +124,7 @@ class BudgetedTasks:
 
     def rise(self, model: nn.Module) -> Rise | None:
         """How much the loss rose since the last task ended, at the weights of a model; None where that is not known."""
-        if self.budget is None or changed_names(self._space, model):
+        if self.budget is None or changed_names(self._space, model) or self.fingerprint.resized_base(model):
             return None
         spent = self._spent(self.budget, model)
         predicts = self._method.unit_of_rise is not None
@@ -164,7 +170,28 @@ class BudgetedTasks:
         """What follows where nothing measures the rise any more."""
         if self._can_predict(at_end=at_end):
             return "the rise is predicted from now on"
+        if not self.strength:
+            return "the budget ends, and the tasks are replayed without one"
         return "the budget ends, and the tasks are held at the strength of the memory"
+
+    @property
+    def _measures_on_own(self) -> bool:
+        """Whether a budget measures on samples of the tasks that this memory has."""
+        return bool(self._n_samples) and bool(self._samples or self._measures_on_replayed)
+
+    def _lost(self, reason: str) -> str:
+        """What it means that these samples do not fit the model any more; nothing without a reason or samples."""
+        if not reason or self.budget is None or not self._measures_on_own:
+            return ""
+        tasks = listed([repr(name) for name in self.names])
+        return (
+            f"{reason}: the rise of {tasks} can no longer be measured, so {self._unmeasured(at_end=self.budget.at_end)}"
+        )
+
+    def _leave_out_samples(self) -> None:
+        """Keep no samples of tasks to measure on, nor of later ones, as a budget needs those of all."""
+        self._samples, self._n_samples = [], 0
+        self.replayed = None if self.replayed is None else self.replayed.without_held_out()
 
     def _end_useless_budget(self) -> None:
         if (budget := self.budget) is not None and budget.measure is None:
@@ -203,7 +230,7 @@ class BudgetedTasks:
         if self.replayed is not None and self.replayed.can_measure:
             found = self.replayed.measured(model)
         else:
-            found = [risk.at_model(model) for risk in self._samples]
+            found = [risk.at_model(model, whole=self._whole) for risk in self._samples]
         return dict(zip(self.names, found, strict=True))
 
     def _start_budget(self, model: nn.Module) -> None:

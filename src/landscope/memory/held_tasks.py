@@ -27,6 +27,7 @@ from landscope.penalties.warnings import listed, warn
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.other_model import risk_of_other_model
+from landscope.wording import first_lines
 
 __all__ = ["HeldTasks"]
 
@@ -42,6 +43,8 @@ class HeldTasks(BudgetedTasks):
         replayed: Their samples, where these are learnt again.
         outputs: What multiplies the strength where outputs move farther than to first order; None for nothing.
         ratio: Loss at the edge of a basin over that at its minimum.
+        whole: Whether all trainable weights were selected, so that a budget measures the model as it is, also with
+            weights that were frozen or did not exist; otherwise what is not selected is as it was where a task ended.
     """
 
     def __init__(
@@ -53,8 +56,10 @@ class HeldTasks(BudgetedTasks):
         replayed: ReplayedTasks | None = None,
         outputs: OutputChange | None = None,
         ratio: float = math.e,
+        *,
+        whole: bool = False,
     ) -> None:
-        self._ratio = ratio
+        self._ratio, self._whole = ratio, whole
         self._space, self._method, self.strength, self._rank = space, method, strength, rank
         self.replayed = replayed
         self.penalty: Penalty | None = None
@@ -210,26 +215,43 @@ class HeldTasks(BudgetedTasks):
             InputError: If no weight is shared.
         """
         change = ChangedModel(self._space, space, model, self.fingerprint)
-        penalty, samples, had_samples = change.penalty(self.penalty), self._samples_of(change), bool(self._samples)
-        lost = self.budget if had_samples and not samples else None
+        penalty, (samples, reason) = change.penalty(self.penalty), self._samples_of(change)
+        lost = self._lost(reason)
         if self.penalty is not None:
-            change.warn(rows=rows, samples="" if lost is None else self._unmeasured(at_end=lost.at_end))
-        self._space, self.penalty, self._samples = space, penalty, samples
+            change.warn(holds=self.strength > 0, rows=rows, samples=lost)
+        self._space, self.penalty = space, penalty
         self.see(model)
+        self._follow_samples(change, samples, is_lost=bool(lost))
+
+    def follow_base(self, model: nn.Module) -> None:
+        """Measure with frozen parameters that changed their shape, as embeddings of more words beside adapters."""
+        if not self.fingerprint.resized_base(model):
+            return
+        change = ChangedModel(self._space, self._space, model, self.fingerprint)
+        samples, reason = self._samples_of(change) if self._whole else (self._samples, "")
+        if lost := self._lost(reason):
+            change.warn(samples=lost)
+        self._follow_samples(change, samples, is_lost=bool(lost))
+
+    def _follow_samples(self, change: ChangedModel, samples: list[EmpiricalRisk], *, is_lost: bool) -> None:
+        """Let a budget go on with the changed model, on these samples."""
+        self._samples, self.fingerprint = samples, self.fingerprint.with_base_of(change.model)
+        if is_lost:
+            self._leave_out_samples()
         if self.budget is not None:
-            self.budget.follow_model(change.weights, None if lost is not None else self.budget.measure)
-            if samples:
-                self._compare_with_end(model, self.budget, is_resized=True)
+            self.budget.follow_model(change.weights, None if is_lost else self.budget.measure)
+            if self.n_tasks and self.budget.measure is not None:
+                self._compare_with_end(change.model, self.budget, is_resized=True)
         self._end_useless_budget()
 
-    def _samples_of(self, change: ChangedModel) -> list[EmpiricalRisk]:
-        """The samples of a budget for a model whose parameters changed; none where they do not fit it."""
-        if not change.only_grew:
-            return []
+    def _samples_of(self, change: ChangedModel) -> tuple[list[EmpiricalRisk], str]:
+        """The samples of a budget for a model whose parameters changed; or none, and why they do not fit it."""
+        if lost := change.lost:
+            return [], f"{listed(lost)} no longer contain the values with which these were learnt"
         try:
-            return [risk_of_other_model(risk, change.model, change.new) for risk in self._samples]
-        except Exception:  # noqa: BLE001 - another model may fail in any manner; the warning says what follows
-            return []
+            return [risk_of_other_model(risk, change.model, change.new) for risk in self._samples], ""
+        except Exception as error:  # noqa: BLE001 - another model may fail in any manner
+            return [], f"the model has no loss on these now ({first_lines(error)})"
 
     @staticmethod
     def _at(penalty: Penalty, before: float, after: float) -> Penalty:

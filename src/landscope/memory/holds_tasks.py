@@ -101,7 +101,8 @@ class HoldsTasks:
                 with the running statistics of batch normalisation that the model has then. Without samples the rise is
                 predicted alone: all tasks are stored together, so what is predicted is the sum of their rises, which
                 bounds each of them, and no task is named; far from the end of a task the rise may be many times as
-                large.
+                large. A number of samples measures the model as it is; but weights that ``select=`` left out are,
+                without replay, as they were where the task ended, such as its own head.
             every: Number of steps between two measurements. Samples are not part of a state.
             at_end: Whether to measure at the end of each training alone. The strength then stays as it is, and at the
                 end the weights go back toward the end of the last task, on a straight line, until the measured rise is
@@ -132,6 +133,10 @@ class HoldsTasks:
         Within a training it is the latest measurement. Elsewhere it is that of the weights that the model has: where
         they changed since, as by another training, merging, averaging or loading, it is measured or predicted again.
         It is None as well where parameters changed their shape, until the next training begins.
+
+        In a distributed training, what is measured within it and at its end is the mean loss over all processes, each
+        counted alike. What is measured again elsewhere is the loss of the samples of this process alone, since one
+        process may ask for it while the others go on: for that of all, take the mean of ``by_task`` over processes.
         """
         return self._tasks.rise(self.model)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from landscope._checks import check_choice, check_kind, check_positive, check_strength
+from landscope._checks import check_choice, check_count, check_kind, check_positive, check_strength
 from landscope.errors import InputError
 from landscope.memory.methods.method import Method
 from landscope.memory.methods.registry import resolve_method
@@ -79,8 +79,12 @@ def keep(
         InputError: If the method needs recorded weights, or the model, the loss or the data do not fit.
 
     Warns:
-        LandscopeWarning: If a cross-entropy is above that of guessing, ln C of C classes or tokens: the data are not
-            those of the old task, or the model is untrained.
+        LandscopeWarning: If a cross-entropy is above that of guessing, ln C of C classes or tokens, or ln 2 of each yes
+            or no: the data are not those of the old task, or the model is untrained. Weights of classes,
+            ``pos_weight``, label smoothing, ignored and soft targets count as in the loss, also in ``losses=f``.
+            Nothing is said where the loss of guessing is not known: of other losses, such as the squared error or
+            ``BCELoss``, of several outputs, and of logits that are scaled, masked or cut first; nor where the model
+            knows the data and is only too sure, so that smaller logits would be clearly better than guessing.
 
     Example:
         >>> import torch
@@ -105,8 +109,11 @@ def keep(
             hint='Leave method out, or record the training that should be kept: memory = ls.TaskMemory(model, '
             f'method="{chosen.name}"), and train inside `with memory.training(optimizer):`.',
         )  # fmt: skip
+    check_kind("at_end", at_end, bool, hint="Pass True or False.")
     _check_options(model, options, budget=budget, at_end=at_end)
     check_strength("absolute", absolute)
+    if not callable(samples):
+        check_count("samples", samples, minimum=0)
     if budget is not None:
         check_positive("budget", budget, hint="Pass the share by which the loss may rise, such as 0.05 for 5 %.")
     memory = TaskMemory(model, select, method=chosen, **options)

@@ -69,7 +69,7 @@ class SavedMemory(HoldsTasks):
         if stored != self.space:
             change = ChangedModel(stored, self.space, self.model, loaded.fingerprint)
             had_rows, loaded = loaded.rows is not None, change.state(loaded)
-            change.warn(rows=had_rows)
+            change.warn(holds=self.strength > 0, rows=had_rows)
         warn_of_other_weights(loaded.fingerprint, loaded.held, stored, self.space, self.model, pulls=self.strength > 0)
         self._tasks.load(loaded, self.model)
         if stored != self.space:  # from now on, parameters are recognised in the shapes that they have now
@@ -85,6 +85,7 @@ class SavedMemory(HoldsTasks):
         """Take the parameters that the model has now, where some changed name or shape; :meth:`training` calls it."""
         check_base(self._tasks.fingerprint, self.model)
         if not changed_names(self.space, self.model) or isinstance(self._select, ParameterSpace):
+            self._tasks.follow_base(self.model)
             return
         space = ParameterSpace.of(self.model, self._select)
         self.method.check(self.model, space)

@@ -156,7 +156,9 @@ class TaskMemory(SavedMemory):
         self.follow_outputs = follows_outputs(self.method, follow_outputs, implicit=implicit)
         outputs = OutputChange(model) if self.follow_outputs else None
         replayed = None if self.replay is None else ReplayedTasks.of(self.replay)
-        self._tasks = HeldTasks(self.space, self.method, at, self.rank, replayed, outputs, self.ratio)
+        self._tasks = HeldTasks(
+            self.space, self.method, at, self.rank, replayed, outputs, self.ratio, whole=self._selects_all
+        )
         self.n_held = 0
         """Number of directions that the last task holds; 0 with ``per_layer``."""
         self._rows = TaskRows(self.space, check_count("window", window, minimum=3), self.every)
@@ -299,7 +301,8 @@ class TaskMemory(SavedMemory):
             UserWarning: If far fewer steps were recorded than directions asked for, the weights are far from where the
                 recording ended, or some weights never moved although ``select`` was left out.
             LandscopeWarning: If the model was trained since the last task, and never in :meth:`training`; or if a
-                cross-entropy is above that of guessing, ln C of C classes, so that the model does not know the data.
+                cross-entropy is above that of guessing, so that the model does not know the data, see
+                :func:`landscope.keep`.
         """
         self._check_ended()
         data = list(data) if isinstance(data, Iterator) and self.replay is not None else data  # it is read twice

@@ -13,7 +13,7 @@ from landscope.errors import LandscopeWarning
 from landscope.parameters import ParameterSpace, inner_model, plain_name
 from landscope.penalties.warnings import WarnsIfUnused, listed, warn
 from landscope.risk.empirical import EmpiricalRisk
-from landscope.risk.guessing import classes_guessed
+from landscope.risk.guessing import guess_above
 from landscope.trajectory import Trajectory
 
 __all__ = [
@@ -124,13 +124,11 @@ def warn_of_large_budget(rise: float) -> None:
 
 def warn_if_unknown(risk: EmpiricalRisk, loss: float, name: str) -> None:
     """Warn where a model knows no more of the data than guessing, so that there is nothing to keep."""
-    classes = classes_guessed(risk)
-    if classes is not None and loss > math.log(classes):
+    if (guess := guess_above(risk, loss)) is not None:
         warn(
-            f"the model does not know the data of {name!r}: their loss is {loss:.4g}, and that of guessing among "
-            f"{classes:,} classes is {math.log(classes):.4g}; pass the data of the old task, on which the model was "
-            "trained, with the same labels and the same preparation of the inputs; an untrained model has nothing to "
-            "keep",
+            f"the model does not know the data of {name!r}: their loss is {loss:.4g}, and that of guessing {guess} "
+            f"is {guess.loss:.4g}; pass the data of the old task, on which the model was trained, with the same "
+            "labels, the same loss and the same preparation of the inputs; an untrained model has nothing to keep",
             LandscopeWarning,
         )
 

@@ -35,6 +35,7 @@ from landscope.risk.kronecker import KroneckerKind, LayerFactors, kronecker_fact
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import is_plain_cross_entropy
 from landscope.risk.metrics import HasModel
+from landscope.risk.other_weights import other_weights, with_weights
 from landscope.risk.prepared import prepared_closure, prepared_data
 from landscope.risk.running_statistics import running_statistics, updating_layers, with_statistics
 from landscope.risk.sampled import SampledRisk
@@ -257,11 +258,12 @@ class EmpiricalRisk(SampledRisk, HasModel):
             points = [self._risk(point) for point in w.reshape(-1, self.space.dim)]
             return torch.stack(points).reshape(w.shape[:-1]) if points else w.new_empty(w.shape[:-1]).double()
 
-    def at_model(self, model: nn.Module) -> float:
+    def at_model(self, model: nn.Module, *, whole: bool = False) -> float:
         """The risk with the selected weights and the running statistics that a model has now.
 
         Args:
             model: The model of this risk, or a copy; what else it has stays as the risk copied it.
+            whole: Whether all other weights that require a gradient are those of the model too.
 
         Example:
             >>> import torch
@@ -274,11 +276,14 @@ class EmpiricalRisk(SampledRisk, HasModel):
         ours, theirs = running_statistics(self._model), running_statistics(model)
         with torch.no_grad():
             w = self.space.flatten(model)
-            if all(name not in theirs or torch.equal(value, theirs[name].to(value)) for name, value in ours.items()):
+            others = other_weights(model, self.space) if whole else {}
+            if not others and all(
+                name not in theirs or torch.equal(value, theirs[name].to(value)) for name, value in ours.items()
+            ):
                 return float(self(w))
             other = EmpiricalRisk.__new__(type(self))
             other.__dict__ = {**self.__dict__, "_blocks": self._blocks.without_stored()}
-            with with_statistics(self._model, theirs):
+            with with_statistics(self._model, theirs), with_weights(self._model, others):
                 return float(other(w))
 
     def checked(self, name: str, w: Tensor) -> Tensor:

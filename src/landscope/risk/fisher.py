@@ -15,6 +15,7 @@ from landscope._checks import (
     check_choice,
     check_count,
     check_one_point,
+    check_seed,
     check_vector,
     device_with_float64,
     for_float64,
@@ -148,6 +149,9 @@ class FisherInformation:
                 does not know it.
         """
         w = self._checked("w", w)
+        check_count("batch_size", batch_size)
+        check_count("n_draws", n_draws)
+        check_seed(seed)
         if check_choice("kind", kind, get_args(FisherKind)) == "batch-mean":
             squares = self._mean_squares_of_batches(w, batch_size)
             return squares if names is None else squares[self.space.columns(names).to(squares.device)]

@@ -87,11 +87,11 @@ class ChangedModel:
         return found
 
     @property
-    def only_grew(self) -> bool:
-        """Whether every parameter has all that it had, so that earlier inputs and labels fit the model as it is now."""
+    def lost(self) -> list[str]:
+        """Names of the parameters that no longer have all that they had; without any, earlier data fit the model."""
         before, now = (dict(zip(space.names, space.shapes, strict=True)) for space in (self.old, self.new))
-        kept = all(name in now and _contains(now[name], shape) for name, shape in before.items())
-        return kept and not self._replaced
+        fresh = self._replaced
+        return [name for name, shape in before.items() if name in fresh or not _contains(now.get(name, ()), shape)]
 
     def state(self, state: MemoryState) -> MemoryState:
         """A stored state on the present parameters, without the recorded rows of a task that had not ended."""
@@ -102,24 +102,29 @@ class ChangedModel:
         budget = None if state.budget is None else dict(state.budget)
         if budget is not None and budget["w1"] is not None:
             budget["w1"] = self.weights(budget["w1"])
-        return dataclasses.replace(state, held=held, rows=None, budget=budget)
+        replayed = state.replayed
+        if isinstance(replayed, Mapping) and self.lost:  # nothing to measure on
+            replayed = {**replayed, "held_out": None, "counts": []}
+        return dataclasses.replace(state, held=held, rows=None, budget=budget, replayed=replayed)
 
-    def warn(self, *, rows: bool = False, samples: str = "") -> None:
+    def warn(self, *, holds: bool = True, rows: bool = False, samples: str = "") -> None:
         """Say what is held and what is not.
 
         Args:
+            holds: Whether weights are held at all; replay alone holds none.
             rows: Whether recorded rows are left out.
-            samples: What follows where the samples of a budget are.
+            samples: Why the samples of a budget are, and what follows.
         """
-        said = [f"{what}: {listed(names)}" for what, names in self._named().items() if names]
+        said = [f"{what}: {listed(names)}" for what, names in self._named().items() if names and holds]
         if rows:
             said.append("left out: the rows recorded for the current task")
         if samples:
             said.append(
-                f"left out: the samples of the budget, so {samples}; pass memory.budget(..., samples=f) "
+                f"left out: the samples of the budget, as {samples}; pass memory.budget(..., samples=f) "
                 "with f(model), the mean loss on samples of earlier tasks, to measure it"
             )
-        warn("the parameters of the model changed since its tasks were kept; " + "; ".join(said))
+        if said:
+            warn("the parameters of the model changed since its tasks were kept; " + "; ".join(said))
 
     def _named(self) -> dict[str, list[str]]:
         """Names of the parameters that changed, by what becomes of them."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ class Fingerprint:
     Args:
         selected: Some values of each selected parameter, evenly spread over it, when it was last seen.
         frozen: Digest of such values of each parameter that is frozen and not selected.
+        shapes: Shapes of these, where they are known.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
@@ -41,11 +43,14 @@ class Fingerprint:
 
     selected: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
     frozen: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    shapes: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, model: nn.Module, space: ParameterSpace, w: Float[Tensor, " N"]) -> Fingerprint:
         """The fingerprint of a model with the selected weights w."""
-        return cls(cls.some_of(space, w), _frozen(model, space.names))
+        frozen = _frozen(model, space.names)
+        shapes = {name: list(tensor.shape) for name, tensor in frozen.items()}
+        return cls(cls.some_of(space, w), {name: _digest(frozen[name], shapes[name]) for name in frozen}, shapes)
 
     @staticmethod
     def some_of(space: ParameterSpace, w: Float[Tensor, " N"]) -> dict[str, Tensor]:
@@ -57,9 +62,25 @@ class Fingerprint:
         return dataclasses.replace(self, selected=self.some_of(space, w)) if self.selected else self
 
     def changed_base(self, model: nn.Module) -> list[str]:
-        """Parameters that were frozen and still are, and have other values now."""
+        """Parameters that were frozen and still are, and have other values now; those of a larger one may follow."""
         now = _frozen(model, tuple(self.selected)) if self.frozen else {}
-        return [name for name, digest in self.frozen.items() if now.get(name, digest) != digest]
+        return [
+            name
+            for name, digest in self.frozen.items()
+            if name in now and _digest(now[name], self.shapes.get(name, now[name].shape)) != digest
+        ]
+
+    def resized_base(self, model: nn.Module) -> list[str]:
+        """Parameters that were frozen and have another shape now, as the embeddings of more words beside adapters."""
+        now = named_tensors(model) if self.shapes else {}
+        return [name for name, shape in self.shapes.items() if name in now and list(now[name].shape) != list(shape)]
+
+    def with_base_of(self, model: nn.Module) -> Fingerprint:
+        """The same with those of another shape as they are now."""
+        now, resized = named_tensors(model), self.resized_base(model)
+        frozen = {name: _digest(now[name].detach(), now[name].shape) for name in resized}
+        shapes = {name: list(now[name].shape) for name in resized}
+        return dataclasses.replace(self, frozen={**self.frozen, **frozen}, shapes={**self.shapes, **shapes})
 
     def replaced(self, old: ParameterSpace, new: ParameterSpace, model: nn.Module) -> list[str]:
         """Parameters of another shape that do not begin with their old values: other layers of the same name."""
@@ -89,26 +110,44 @@ class Fingerprint:
         """Whether the shared part of a parameter has the values that it had."""
         if name not in self.selected or len(shape) != tensor.ndim:
             return False
-        where = torch.stack(torch.unravel_index(_places(shape), shape), dim=1)
+        where = _coordinates(shape)
         inside = (where < torch.tensor(tensor.shape)).all(dim=1)
         values = tensor.detach().cpu()[tuple(where[inside].T)]
         return bool(inside.any()) and torch.equal(values, self.selected[name][inside].to(values))
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
-        return {"selected": dict(self.selected), "frozen": dict(self.frozen)}
+        return {"selected": dict(self.selected), "frozen": dict(self.frozen), "shapes": dict(self.shapes)}
 
 
-def _frozen(model: nn.Module, selected: tuple[str, ...]) -> dict[str, str]:
+def _frozen(model: nn.Module, selected: tuple[str, ...]) -> dict[str, Tensor]:
     return {
-        name: digest_of(_some(tensor.detach(), tensor.shape))[:_DIGITS]
+        name: tensor.detach()
         for name, tensor in named_tensors(model).items()
         if not tensor.requires_grad and name not in selected and not tensor.is_meta and not nn.parameter.is_lazy(tensor)
     }
 
 
+def _digest(tensor: Tensor, shape: Sequence[int]) -> str:
+    """The digest of some values at the places of an earlier shape; of none where a tensor does not have them all."""
+    if tuple(tensor.shape) == tuple(shape):
+        values = _some(tensor, tensor.shape)
+    elif tensor.ndim == len(shape) and all(map(operator.ge, tensor.shape, shape)):
+        values = _in_full(tensor[tuple(_coordinates(tuple(shape)).T.to(tensor.device))])
+    else:
+        values = torch.zeros(0)
+    return digest_of(values)[:_DIGITS]
+
+
+def _coordinates(shape: tuple[int, ...]) -> Tensor:
+    return torch.stack(torch.unravel_index(_places(shape), shape), dim=1)
+
+
 def _some(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    values = tensor.reshape(-1)[_places(shape).to(tensor.device)]
+    return _in_full(tensor.reshape(-1)[_places(shape).to(tensor.device)])
+
+
+def _in_full(values: Tensor) -> Tensor:
     return values.float() if values.is_floating_point() and values.dtype != torch.float64 else values
 
 

@@ -28,6 +28,11 @@ __all__ = ["ReplayedTasks"]
 _AT_ONCE = 64
 _SAME = 0.05
 """Share by which the loss of a task may differ from the cross-entropy that is replayed."""
+_LABELS = "Pass the labels that the model is trained with. A model may gain outputs and keeps the others."
+_REPLAYED = (
+    "Earlier tasks are replayed, and need their outputs: keep these, and add those of new classes at the end; or make "
+    "the memory without replay."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +118,10 @@ class ReplayedTasks:
             return latest, rest
         return None if self.held_out is None else self.held_out.joined(latest), rest
 
+    def without_held_out(self) -> ReplayedTasks:
+        """The same without the samples that are not learnt again, where the model no longer fits them."""
+        return dataclasses.replace(self, held_out=None, counts=())
+
     @property
     def can_measure(self) -> bool:
         """Whether a budget can measure on real samples of these tasks."""
@@ -142,7 +151,7 @@ class ReplayedTasks:
         assert self.stored is not None  # noqa: S101 - asked for only after a task
         samples = self.stored.draw(self.replay.batch_size, self.generator)
         with seeded(int(torch.randint(2**31, (), generator=self.generator))):  # of dropout
-            logits, labels = _logits_that_answer(model, samples, self.replay.answers)
+            logits, labels = _logits_that_answer(model, samples, self.replay.answers, _REPLAYED)
         losses = F.cross_entropy(precise(logits), labels, reduction="none")
         if self.before is not None:
             losses = losses + self.replay.distillation * self._distilled(samples, logits)
@@ -155,7 +164,7 @@ class ReplayedTasks:
         if logits.shape[1] < before.shape[1]:
             raise InputError(
                 expected=f"a model with the {before.shape[1]} outputs that it had, or more", got=f"{logits.shape[1]}",
-                hint="Add outputs for new classes at the end, and keep the earlier ones.",
+                    hint=_REPLAYED,
             )  # fmt: skip
         answering = None
         if self.classes is not None:  # an untrained output has nothing to keep
@@ -213,12 +222,14 @@ class ReplayedTasks:
         )
 
 
-def _logits_that_answer(model: nn.Module, samples: Labelled, answers: ModelAnswers) -> tuple[Tensor, Tensor]:
+def _logits_that_answer(
+    model: nn.Module, samples: Labelled, answers: ModelAnswers, hint: str = _LABELS
+) -> tuple[Tensor, Tensor]:
     logits, labels = logits_of(model, samples, answers)
     if (highest := int(labels.max()) if len(labels) else -1) >= logits.shape[1]:
         raise InputError(
             expected=f"labels below the number of outputs, {logits.shape[1]}", got=f"{highest}",
-            hint="Pass the labels that the model is trained with. A model may gain outputs and keeps the others.",
+            hint=hint,
         )  # fmt: skip
     return logits, labels
 

@@ -26,7 +26,8 @@ class Rise:
         predicted: By the penalty: the sum of the rises of all tasks, so none is predicted to rise by more; see
             :meth:`landscope.memory.Basin.predicted_rise`. It is exact near the end of a task alone, where the
             outputs follow the weights to first order. NaN where the penalty predicts none.
-        measured: Of the worst task, on its samples; None without any.
+        measured: Of the worst task, on its samples; None without any. In a distributed training see
+            :attr:`landscope.TaskMemory.rise`.
         allowed: By the budget: of the worst task where it is measured, otherwise of the task that may rise least.
         factor: By how much the strength was multiplied to stay within it.
         task: Name of the worst task: the one that has spent the largest part of what it is allowed. None where the

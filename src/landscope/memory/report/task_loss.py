@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from landscope._checks import check_count, check_seed
 from landscope.errors import InputError
 from landscope.notices import user_code_alone
 from landscope.parameters import ParameterSpace
@@ -15,9 +16,34 @@ from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.own_loss import own_criterion
 
-__all__ = ["TaskLoss"]
+__all__ = ["TaskLoss", "check_loss_options"]
 
 _OF_CRITERION, _OF_LOSSES = ("count", "cache_bytes"), ("count", "seed", "mode", "cache_bytes")
+
+
+def check_loss_options(options: Mapping[str, Any] | None, *, of_losses: bool) -> None:
+    """Raise where options of a risk are unknown, or its numbers are none.
+
+    Args:
+        options: The options.
+        of_losses: Whether the loss is a function of the model and a batch.
+
+    Raises:
+        InputError: If an option is unknown, or a number is out of range.
+    """
+    if options is None:
+        return
+    known = _OF_LOSSES if of_losses else _OF_CRITERION
+    if not isinstance(options, Mapping) or not set(options) <= set(known):
+        raise InputError(
+            expected=f"loss_options with any of {', '.join(known)}",
+            got=", ".join(map(str, options)) if isinstance(options, Mapping) else type(options).__name__,
+            hint="seed and mode belong to losses=f. For example loss_options={'count': lambda batch: len(batch[0])}.",
+        )
+    if "cache_bytes" in options:
+        check_count("cache_bytes", options["cache_bytes"], minimum=0, hint="Pass a number of bytes, such as 2**30.")
+    if options.get("seed") is not None:
+        check_seed(options["seed"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,14 +74,7 @@ class TaskLoss:
             )  # fmt: skip
         if self.data is None:
             raise InputError(expected="the data of the task", got="none", hint="Pass data=, such as a DataLoader.")
-        known, options = _OF_CRITERION if self.losses is None else _OF_LOSSES, self.options
-        if options is not None and (not isinstance(options, Mapping) or not set(options) <= set(known)):
-            raise InputError(
-                expected=f"loss_options with any of {', '.join(known)}",
-                got=", ".join(map(str, options)) if isinstance(options, Mapping) else type(options).__name__,
-                hint="seed and mode belong to losses=f. For example loss_options={'count': lambda batch: "
-                "len(batch[0])}.",
-            )  # fmt: skip
+        check_loss_options(self.options, of_losses=self.losses is not None)
 
     def risk(self, model: nn.Module, space: ParameterSpace) -> EmpiricalRisk:
         """The loss as a landscape, at the weights of a model."""

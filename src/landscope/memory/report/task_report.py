@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from landscope._checks import check_path
+from landscope._checks import check_count, check_kind, check_path
 from landscope.errors import InputError
 from landscope.memory.report.evaluations import Evaluations, evaluated_copy
 from landscope.memory.report.rise import Rise
@@ -82,6 +82,8 @@ def report_of(
 ) -> TaskReport:
     """Measure a model now, and at the end of its last finished task where that was not done, and write the page."""
     check_path("the path of the report", path)
+    check_kind("title", title, str, hint="Pass the heading of the page as a string.")
+    check_count("points", points, minimum=2)
     found = Evaluations.of(evaluations, criterion, losses, higher_is_better, loss_options)
     if n_tasks == 0:
         raise InputError(

@@ -171,6 +171,8 @@ class Budget:
             model: The larger model, with the earlier weights in the part that it shares.
         """
         found = self._losses_of(model)
+        if found.keys() != self._before.keys():  # nothing to compare with
+            return
         rises = self._compared(self._before, found)
         if not rises.is_within:
             warn(
