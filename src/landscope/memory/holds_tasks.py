@@ -134,9 +134,9 @@ class HoldsTasks:
         they changed since, as by another training, merging, averaging or loading, it is measured or predicted again.
         It is None as well where parameters changed their shape, until the next training begins.
 
-        In a distributed training, what is measured within it and at its end is the mean loss over all processes, each
-        counted alike. What is measured again elsewhere is the loss of the samples of this process alone, since one
-        process may ask for it while the others go on: for that of all, take the mean of ``by_task`` over processes.
+        In a distributed training all processes hold the same samples. Where the losses come from a function of yours
+        (``samples=f``), their mean over processes counts within a training and at its end; elsewhere those of this
+        process alone, since one process may ask while the others go on.
         """
         return self._tasks.rise(self.model)
 
