@@ -99,8 +99,8 @@ class ParameterSpace:
 
         Raises:
             InputError: If a pattern is not valid or matches nothing, or a selected parameter has no shape yet, has an
-                integer dtype, is tied to a parameter outside the selection, or differs in dtype or device from
-                the others.
+                integer dtype, is tied to a parameter outside the selection, differs in dtype or device from the
+                others, or lies in parts in several processes (FSDP, tensor parallel).
         """
         check_kind("the model", model, nn.Module, hint="Pass the model itself, not its parameters or its state.")
         if isinstance(select, ParameterSpace):
@@ -108,6 +108,7 @@ class ParameterSpace:
             return select
         everything = named_tensors(model)
         selected = _selected(inner_model(model), everything, select)
+        _check_whole(model, selected)
         _check_dtypes(selected)
         return cls(*_without_aliases(everything, selected))
 
@@ -279,6 +280,18 @@ def _names_of(everything: Iterable[str]) -> str:
     names = list(everything)
     listing = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return f"The model has: {listing or 'no parameters'}."
+
+
+def _check_whole(model: nn.Module, selected: Mapping[str, Tensor]) -> None:
+    """Raise if processes hold parts of the parameters: each would take its part for the whole."""
+    in_parts = [name for name, tensor in selected.items() if hasattr(tensor, "to_local")]
+    if not in_parts and not any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        return
+    raise InputError(
+        expected="parameters that each process holds whole", got=f"parts of {', '.join(in_parts) or 'all of them'}",
+        hint="Train with DistributedDataParallel, or select parameters that are not sharded. Of a sharded training, "
+        "save checkpoints with torch.distributed.checkpoint: Trajectory.from_checkpoints reads them.",
+    )  # fmt: skip
 
 
 def _check_dtypes(selected: Mapping[str, Tensor]) -> None:

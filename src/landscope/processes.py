@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -10,7 +11,14 @@ import torch.distributed as dist
 
 from landscope.errors import InputError
 
-__all__ = ["check_same", "means_over_processes", "n_processes", "of_first_process", "sums_over_processes"]
+__all__ = [
+    "check_same",
+    "is_first_to_claim",
+    "means_over_processes",
+    "n_processes",
+    "of_first_process",
+    "sums_over_processes",
+]
 
 _ROUNDING = 1e-3
 """Largest relative difference of a number that several processes measured from the same data."""
@@ -77,6 +85,22 @@ def of_first_process(value: _Value, device: torch.device) -> _Value:
     values = [value]
     dist.broadcast_object_list(values, 0, device=device)
     return values[0]
+
+
+_times_claimed: collections.Counter[str] = collections.Counter()
+
+
+def is_first_to_claim(name: str) -> bool:
+    """Whether this process is the first of its training that claims a name; nothing waits for the other processes.
+
+    Args:
+        name: The name; the n-th claim of each process is compared with the n-th claims of the others.
+    """
+    if n_processes() == 1:
+        return True
+    _times_claimed[name] += 1
+    store = dist.distributed_c10d._get_default_store()
+    return store.add(f"landscope/{name}/{_times_claimed[name]}", 1) == 1
 
 
 def n_processes() -> int:

@@ -16,11 +16,12 @@ from landscope.errors import InputError, LandscopeWarning, NonFiniteError, Stora
 from landscope.notices import warn
 from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
+from landscope.processes import is_first_to_claim
 from landscope.recorder.blocks import Block, BlockPool, Rows, rows_of_a_block
 from landscope.recorder.changes import ChangeWatch
 from landscope.recorder.checks import HalfStepWatch, RecordedPlaces, check_last, fingerprint, first_step_of
 from landscope.recorder.room import Room
-from landscope.recorder.sinks import DiskSink, MemorySink
+from landscope.recorder.sinks import DiskSink, FollowingSink, MemorySink
 from landscope.recorder.tables import ENCODINGS, Encoding
 from landscope.trajectory import Trajectory, stored_dtype
 
@@ -123,20 +124,7 @@ class TrajectoryRecorder:
         self._room = Room(self.row_bytes, None if path is None else check_path("path", path), last)
         rows = rows_of_a_block(self.row_bytes)
         self._pool = BlockPool(rows if last is None else min(rows, last), self.space.dim)
-        self._sink = (
-            MemorySink(self.space, precision, last, self._pool, self._room)
-            if path is None
-            else DiskSink(
-                self.space,
-                check_path("path", path),
-                precision,
-                self._pool,
-                encoding,
-                resume=resume,
-                before=first_step,
-                every=every,
-            )
-        )
+        self._sink = self._made_sink(precision, last, encoding, resume=resume, before=first_step)
         self._hook: torch.utils.hooks.RemovableHandle | None = None
         self._places = RecordedPlaces(model, self.space.names, self._tensors)
         self._watch = HalfStepWatch(optimizer, self._tensors, every)
@@ -147,6 +135,18 @@ class TrajectoryRecorder:
         self._block: Block | None = None
         self._leaving: list[Block] = []
         """Full blocks on their way from the device."""
+
+    def _made_sink(
+        self, precision: torch.dtype, last: int | None, encoding: Encoding, *, resume: bool, before: int
+    ) -> MemorySink | DiskSink | FollowingSink:
+        """Where the rows go to; of several processes that record to one folder, the first one writes."""
+        path = self._room.path
+        if path is None:
+            return MemorySink(self.space, precision, last, self._pool, self._room)
+        if not is_first_to_claim(str(path.absolute())):
+            return FollowingSink(path)
+        settings = {"resume": resume, "before": before, "every": self._every}
+        return DiskSink(self.space, path, precision, self._pool, encoding, **settings)
 
     def _warn_if_frozen(self) -> None:
         if not any(tensor.requires_grad for tensor in self._tensors):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,10 @@ from landscope.recorder.writer import BlockWriter
 from landscope.results import stamp
 from landscope.trajectory import BlockRows, Trajectory, open_trajectory
 
-__all__ = ["DiskSink", "MemorySink", "other_spacing"]
+__all__ = ["DiskSink", "FollowingSink", "MemorySink", "other_spacing"]
 
+_SECONDS = 60
+"""Seconds to wait for the rows that another process writes."""
 _SEARCHED = 50
 """Steps on either side of the one that was named, among which the weights of a model are searched."""
 
@@ -99,6 +103,54 @@ class MemorySink:
             space=self._space, precision=self._precision, provenance=stamp(),
         )  # fmt: skip
         return found if self._last is None else found.part(slice(-self._last, None))
+
+
+class FollowingSink:
+    """Keeps nothing: another process of the training has the same weights, and writes the rows of the same folder.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._n_rows = path, 0
+
+    def check(self, first_step: int, weights: Tensor) -> None:
+        """The process that writes checks."""
+
+    def begin(self, first_step: int) -> None:
+        """The process that writes removes what is recorded again."""
+
+    def check_there(self) -> None:
+        """The process that writes looks after the folder."""
+
+    def sync(self) -> None:
+        """The process that writes flushes."""
+
+    def add(self, rows: Rows) -> None:
+        """Count the rows, and note the last step."""
+        self._n_rows, self._last = self._n_rows + len(rows), int(rows.steps[-1])
+
+    def trajectory(self) -> Trajectory | None:
+        """The rows so far, once the other process has written them.
+
+        Raises:
+            StorageError: If it does not.
+        """
+        if not self._n_rows:
+            return None
+        deadline = time.monotonic() + _SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(StorageError):
+                found = open_trajectory(self._path)
+                if len(found) and int(found.steps[-1]) >= self._last:
+                    return found
+            time.sleep(0.05)
+        raise StorageError(
+            expected=f"rows up to step {self._last} in {self._path}, which another process of this training writes",
+            got=f"none after {_SECONDS} s",
+            hint="Call recorder.trajectory() or leave the `with` block in all processes: it writes the rows in memory.",
+        )
 
 
 class DiskSink:
