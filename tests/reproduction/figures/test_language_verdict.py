@@ -9,7 +9,8 @@ LOSSES = {"none": [1.9, 1.9, 1.9], "ewc-empirical": [1.8, 1.8, 1.8], "interpolat
 
 @pytest.mark.parametrize(("ours", "words"), [
     ([1.6, 1.6, 1.6], "than nothing in 3 of 3 seeds (difference -0.300 [-0.300, -0.300])"),
-    ([1.6, 1.6, 1.75], "Interpolation between old and new weights is better"),
+    ([1.6, 1.6, 1.75], "Interpolation between old and new weights is not told apart from the default"),
+    ([1.75, 1.75, 1.75], "Interpolation between old and new weights is better than the default"),
     ([1.75, 1.75, 1.75], "than interpolation at its best share in 0 of 3 seeds (difference 0.050 [0.050, 0.050])"),
     ([1.75, 1.75, 1.75], "try `landscope.memory.interpolation` first"),
     ([1.6, 1.6, 1.6], "has a lower loss"),

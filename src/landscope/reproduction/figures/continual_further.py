@@ -15,8 +15,8 @@ from landscope.reproduction.sequential.tuning import Seeds
 __all__ = ["jobs", "key", "sections", "title"]
 
 _STRENGTHS: Mapping[str, tuple[float, ...]] = {
-    "none": NO_STRENGTH, "basin-default": (1.0,), "kfac": (1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
-    "ewc": (10.0, 100.0, 1e3, 1e4, 1e5), "replay": NO_STRENGTH,
+    "none": NO_STRENGTH, "basin-default": (1.0,), "kfac": (1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7),
+    "ewc": (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7), "replay": NO_STRENGTH,
 }  # fmt: skip
 _SEEDS = Seeds(reported=3, tuning=1)
 _TEXT = (
@@ -27,12 +27,17 @@ _TEXT = (
     "difference does not reach zero. With batch normalisation, the penalties keep the running statistics of the first "
     "task, while without a memory and under replay they follow each task."
 )
+_ALL = (0, None)
 _BENCHMARKS = (
-    ContinualBenchmark("momentum", "Momentum 0.9", "domain", optimizer_name="momentum", learning_rate=0.01),
-    ContinualBenchmark("adamw", "AdamW", "domain", optimizer_name="adamw", learning_rate=1e-3),
-    ContinualBenchmark("batch-norm", "Batch normalisation", "domain", learning_rate=0.02, batch_norm=True),
-    ContinualBenchmark("wide", "Width 400", "domain", {"hidden": (400, 400)}),
-    ContinualBenchmark("twenty", "Permuted MNIST, twenty orders", "permuted", n_tasks=20, epochs=1),
+    ContinualBenchmark(
+        "momentum", "Momentum 0.9", "domain", optimizer_name="momentum", learning_rate=0.01, strengths=_ALL
+    ),
+    ContinualBenchmark("adamw", "AdamW", "domain", optimizer_name="adamw", learning_rate=1e-3, strengths=_ALL),
+    ContinualBenchmark(
+        "batch-norm", "Batch normalisation", "domain", learning_rate=0.02, batch_norm=True, strengths=_ALL
+    ),
+    ContinualBenchmark("wide", "Width 400", "domain", {"hidden": (400, 400)}, strengths=_ALL),
+    ContinualBenchmark("twenty", "Permuted MNIST, twenty orders", "permuted", n_tasks=20, epochs=1, strengths=_ALL),
 )
 _QUICK = tuple(
     dataclasses.replace(benchmark, name=benchmark.name.replace("MNIST", "digits"), epochs=20, n_tasks=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from landscope.law.intervals import mean_with_interval
+from landscope.law.intervals import mean_with_interval, seed_interval
 from landscope.reproduction.sequential.methods import method_label
 
 __all__ = ["verdict"]
@@ -25,7 +25,7 @@ def verdict(losses: Mapping[str, Sequence[float]]) -> str:
         >>> losses = {"none": [1.9, 1.92], "ewc-empirical": [1.91, 1.9], "interpolation": [1.84, 1.85]}
         >>> verdict({**losses, "basin-budget-at-end": [1.83, 1.84]}).partition(" in ")[0]
         'The default of `ls.keep` with a budget of 5 % that is held at the end of the training has a lower loss,'
-        >>> verdict({**losses, "basin-budget-at-end": [1.85, 1.84]}).partition(";")[0]
+        >>> verdict({**losses, "basin-budget-at-end": [1.85, 1.86]}).partition(";")[0]
         'Interpolation between old and new weights is better than the default of `ls.keep` with a budget of 5 %'
         >>> verdict({})
         ''
@@ -43,10 +43,12 @@ def verdict(losses: Mapping[str, Sequence[float]]) -> str:
         return f"{label} has a lower loss, in the mean of both texts, {counts}."
     better = [method for method in losses if statistics.fmean(losses[method]) < statistics.fmean(ours)]
     if _LINE in better or wins[_LINE] < len(ours):
+        low, _ = seed_interval([a - b for a, b in zip(ours, losses[_LINE], strict=True)])
+        found = "is better than" if low > 0 else "is not told apart from"
         return (
-            "Interpolation between old and new weights is better than the default of `ls.keep` with a budget of 5 %; "
-            "it needs no penalty, so try `landscope.memory.interpolation` first. In the mean of both texts the default "
-            f"with its budget has a lower loss {counts}."
+            f"Interpolation between old and new weights {found} the default of `ls.keep` with a budget of 5 %; it needs "
+            "no penalty, so try `landscope.memory.interpolation` first. In the mean of both texts the default with its "
+            f"budget has a lower loss {counts}."
         )
     names = ", ".join(method_label(method) for method in better) or "none in the mean over seeds"
     return f"{label} has a lower loss, in the mean of both texts, {counts}; better: {names}."
