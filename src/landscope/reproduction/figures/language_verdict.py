@@ -46,9 +46,9 @@ def verdict(losses: Mapping[str, Sequence[float]]) -> str:
         low, _ = seed_interval([a - b for a, b in zip(ours, losses[_LINE], strict=True)])
         found = "is better than" if low > 0 else "is not told apart from"
         return (
-            f"Interpolation between old and new weights {found} the default of `ls.keep` with a budget of 5 %; it needs "
-            "no penalty, so try `landscope.memory.interpolation` first. In the mean of both texts the default with its "
-            f"budget has a lower loss {counts}."
+            f"Interpolation between old and new weights {found} the default of `ls.keep` with a budget of 5 %; it "
+            "needs no penalty, so try `landscope.memory.interpolation` first. In the mean of both texts the default "
+            f"with its budget has a lower loss {counts}."
         )
     names = ", ".join(method_label(method) for method in better) or "none in the mean over seeds"
     return f"{label} has a lower loss, in the mean of both texts, {counts}; better: {names}."
