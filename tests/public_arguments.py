@@ -116,7 +116,7 @@ VALID = {
     "EmpiricalRisk.kronecker_factors": (RISK.kronecker_factors, {"w": W0, "n_draws": 2, "seed": 0}),
     "TaskMemory": (
         memory,
-        {"strength": 1.0, "n_modes": 2, "window": 5, "every": 1, "ratio": math.e, "rank": 2},
+        {"strength": 1.0, "n_modes": 2, "window": 5, "every": 1, "ratio": math.e, "rank": 2, "hold_every": 3},
     ),
     "Trajectory.thin": (WINDOW.thin, {"every": 2}),
     "Trajectory.check": (WINDOW.check, {"minimum_rows": 2}),

@@ -66,7 +66,8 @@ def keep(
             samples of earlier tasks that each step learns again, a number or :class:`landscope.memory.Replay`.
             ``ratio`` (e): loss at the edge of the basin over the loss now. ``follow_outputs`` (None: with ``"basin"``
             alone): whether the strength grows where outputs move far. ``rank`` (None: no limit): directions to keep
-            for all tasks together. ``implicit`` (True): whether steps of the optimiser are followed by implicit ones;
+            for all tasks together. ``hold_every`` (1): steps of the optimiser for each implicit step, which costs much
+            in wide networks. ``implicit`` (True): whether steps of the optimiser are followed by implicit ones;
             if not, add ``memory.penalty()`` to the loss. ``batch_norm`` (``"kept"``): whether running statistics stay
             those of the tasks held, or are ``"updated"``. ``n_modes``, ``window``, ``every`` and ``per_layer`` are of
             ``"ldc"``, which needs recorded weights, and have no effect here.

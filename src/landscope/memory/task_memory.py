@@ -88,6 +88,7 @@ class TaskMemory(SavedMemory):
         per_layer: Whether to find ``n_modes`` modes of every layer on its own, instead of modes of all weights. The
             directions of one layer are flat only while the others rest, so all layers share the floor of the stiffest.
         implicit: Whether to take implicit steps; pass False to add :meth:`penalty` to the loss yourself.
+        hold_every: Steps of the optimiser for each implicit step, see :class:`landscope.ProximalSteps`.
         follow_outputs: Whether the strength grows where the outputs move farther than V counts, which is to first order
             in the weights: every 20 steps both are measured on the latest batch, see :attr:`output_ratio`. By default
             only the method ``"basin"`` with implicit steps does so.
@@ -136,6 +137,7 @@ class TaskMemory(SavedMemory):
         rank: int | None = None,
         per_layer: bool = False,
         implicit: bool = True,
+        hold_every: int = 1,
         follow_outputs: bool | None = None,
         replay: int | Replay | None = None,
         batch_norm: TrainedBatchNorm = "kept",
@@ -154,11 +156,11 @@ class TaskMemory(SavedMemory):
         self.method.check(model, self.space)
         self.per_layer, self.implicit = per_layer, implicit
         self.follow_outputs = follows_outputs(self.method, follow_outputs, implicit=implicit)
-        outputs = OutputChange(model) if self.follow_outputs else None
-        replayed = None if self.replay is None else ReplayedTasks.of(self.replay)
+        self.hold_every = check_count("hold_every", hold_every, minimum=1)  # may be changed between trainings
         self._tasks = HeldTasks(
-            self.space, self.method, at, self.rank, replayed, outputs, self.ratio, whole=self._selects_all
-        )
+            self.space, self.method, at, self.rank, None if self.replay is None else ReplayedTasks.of(self.replay),
+            OutputChange(model) if self.follow_outputs else None, self.ratio, whole=self._selects_all,
+        )  # fmt: skip
         self.n_held = 0
         """Number of directions that the last task holds; 0 with ``per_layer``."""
         self._rows = TaskRows(self.space, check_count("window", window, minimum=3), self.every)
@@ -214,8 +216,9 @@ class TaskMemory(SavedMemory):
                 stack.enter_context(kept_statistics(self.model))
             if held is not None and self.implicit:
                 if outputs is not None:
-                    stack.enter_context(outputs.watching(held))
-                stack.enter_context(ProximalSteps(held, self.model, optimizer, self.space, adapted=self._tasks.adapted))
+                    stack.enter_context(outputs.watching(held, every=self.hold_every))
+                held_by = {"adapted": self._tasks.adapted, "every": self.hold_every}
+                stack.enter_context(ProximalSteps(held, self.model, optimizer, self.space, **held_by))
             elif held is not None:
                 warn_of_statistics(self.model)
             if (replayed := self._tasks.replayed) is not None and replayed.n_tasks:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from landscope._checks import check_hooked, check_kind
+from landscope._checks import check_count, check_hooked, check_kind
 from landscope.errors import InputError, NonFiniteError
 from landscope.optimizer_steps import ends_step, is_nested
 from landscope.parameters import ParameterSpace, Selection, named_tensors
@@ -80,13 +80,20 @@ class ProximalSteps(WarnsIfUnused):
     The steps are taken in a hook of the optimiser, so they work in any loop, with gradient accumulation and mixed
     precision; a step that a gradient scaler skips is skipped here too. A recorder sees the weights after both steps.
 
+    An implicit step of Kronecker products costs some products of matrices for each layer, much more than a step of SGD
+    in a wide network. ``every=m`` takes one after every m steps of the optimiser, with the sum of their step sizes: it
+    costs a share 1/m, and the weights come to rest at the same place where the gradient of the loss changes little
+    within m steps. In between they are not held.
+
     Args:
         penalty: Penalty on the selected weights.
         model: The model in training.
         optimizer: Optimiser of the model.
         select: Parameters of the penalty, see :meth:`landscope.ParameterSpace.of`; by default those that it names.
         adapted: What adapts the strength from step to step: the penalty is multiplied by its ``factor``, and after
-            every step its ``follow`` returns the weights to take.
+            every implicit step its ``follow`` returns the weights to take.
+        every: Steps of the optimiser for each implicit step; those that are left at the end of the ``with`` block get
+            one too.
 
     Raises:
         InputError: If the penalty is on other weights, or the optimiser does not hold all of them.
@@ -119,7 +126,9 @@ class ProximalSteps(WarnsIfUnused):
         select: Selection | Iterable[Selection] | ParameterSpace | None = None,
         *,
         adapted: AdaptedStrength | None = None,
+        every: int = 1,
     ) -> None:
+        self.every = check_count("every", every, minimum=1)
         check_kind("the model", model, nn.Module, hint="Call ProximalSteps(penalty, model, optimizer).")
         check_hooked(optimizer)
         self.space = _space_of(penalty, model, select)
@@ -135,6 +144,9 @@ class ProximalSteps(WarnsIfUnused):
         self._first_hook: torch.utils.hooks.RemovableHandle | None = None
         self._start: Tensor | None = None
         """Weights before the step of an optimiser that may have a step size for each weight."""
+        self._n_waiting = 0
+        self._waiting: float | Tensor = 0.0
+        """Steps of the optimiser since the last implicit step, and the sum of their step sizes."""
         self._step_size_unchecked = True
         self._largest: float | None = None
         self._unused = (
@@ -199,14 +211,21 @@ class ProximalSteps(WarnsIfUnused):
 
     @torch.no_grad()
     def _before_step(self, *_: object) -> None:
-        if not is_nested(self._optimizer):
+        if not is_nested(self._optimizer) and self._n_waiting == 0:
             self._start = MovedWeights(self._optimizer, self._tensors).flat()
 
     @torch.no_grad()
     def _after_step(self, *_: object) -> None:
         if not ends_step(self._optimizer):
             return
-        sizes = self._step_sizes.after_step()
+        self._waiting = self._step_sizes.after_step() + self._waiting
+        self._n_waiting += 1
+        if self._n_waiting == self.every:
+            self._hold()
+
+    def _hold(self) -> None:
+        """Take one implicit step for all steps of the optimiser since the last one."""
+        sizes, self._waiting, self._n_waiting = self._waiting, 0.0, 0
         if not (bool(sizes.any()) if isinstance(sizes, Tensor) else sizes):  # the first step of a warm-up
             return
         if self._step_size_unchecked and not self._step_sizes.are_known():
@@ -243,7 +262,9 @@ class ProximalSteps(WarnsIfUnused):
 
     @torch.no_grad()
     def _finish(self) -> None:
-        """The weights that the last measurement allows."""
+        """Hold what is left, and take the weights that the last measurement allows."""
+        if self._n_waiting:
+            self._hold()
         if self._adapted is not None:
             moved = MovedWeights(self._optimizer, self._tensors)
             weights = moved.evaluated()

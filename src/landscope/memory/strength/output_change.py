@@ -57,7 +57,7 @@ class OutputChange:
         self._model, self.every = model, check_count("every", every, minimum=1)
         self.factor = 1.0
         """By how much the strength is multiplied now."""
-        self._steps = 0
+        self._steps, self._calls_between = 0, every
         self._latest = LatestCall()
         self._penalty: Penalty | None = None
         self._unknown, self._reason = 0, ""
@@ -72,12 +72,14 @@ class OutputChange:
         self.factor, self._steps = 1.0, 0
 
     @contextlib.contextmanager
-    def watching(self, penalty: Penalty) -> Generator[None]:
+    def watching(self, penalty: Penalty, *, every: int = 1) -> Generator[None]:
         """Look at the batches that the model is called with, for a penalty that is smallest where the last task ended.
 
         Args:
             penalty: The penalty.
+            every: Steps for each call of :meth:`follow`.
         """
+        self._calls_between = max(1, self.every // every)
         self._penalty, self._unknown, self._reason = penalty, 0, ""
         with self._latest.watching(self._model):
             self._want()
@@ -92,7 +94,7 @@ class OutputChange:
 
     def _want(self) -> None:
         """Keep a batch for the next measurement alone."""
-        self._latest.wanted, self._latest.call = (self._steps + 1) % self.every == 0, None
+        self._latest.wanted, self._latest.call = (self._steps + 1) % self._calls_between == 0, None
 
     def follow(self, value: float, weights: Tensor, at: At, *, moved: float | None = None) -> Tensor:  # noqa: ARG002
         """Measure after some of the steps.
@@ -107,7 +109,7 @@ class OutputChange:
             The same weights.
         """
         self._steps += 1
-        if self._steps % self.every == 0:
+        if self._steps % self._calls_between == 0:
             ratio = self._ratio(weights, at)
             self._unknown = self._unknown + 1 if ratio is None else 0
             self.factor = self.factor if ratio is None else min(_MOST, max(1.0, ratio))
