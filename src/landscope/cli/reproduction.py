@@ -46,6 +46,9 @@ def reproduce(
     ] = "",
     quick: Annotated[bool, Parameter(help="Small sizes on the built-in data, in minutes.", negative=())] = False,
     jobs: Annotated[int, Parameter(help="Number of processes side by side.")] = 1,
+    executor: Annotated[
+        str, Parameter(help="Where jobs are done: processes, ray, dask, or ray:ADDRESS, dask:ADDRESS for a cluster.")
+    ] = "processes",
     settings: Options = None,
     out: Out = None,
     config: Config = None,
@@ -80,7 +83,7 @@ def reproduce(
     hint_if_stopped(f"Finished parts are kept in {folder}; give the same command to go on.")
     usual = 2 if quick else 5 if len(figures) == 1 and _need_single_runs(figures) else 3
     plan = Plan(folder, chosen, usual if seeds is None else seeds, quick, wanted)
-    results = reproduce_figures(plan, figures, reporter_of(as_json), processes=jobs)
+    results = reproduce_figures(plan, figures, reporter_of(as_json), processes=jobs, executor=executor)
     if as_json:
         print((folder / "numbers.json").read_text(encoding="utf-8"), end="")
     else:

@@ -6,9 +6,6 @@ import concurrent.futures
 import dataclasses
 import itertools
 import json
-import multiprocessing
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,8 +18,11 @@ from landscope.errors import StorageError
 from landscope.files.atomic import write_json
 from landscope.files.checked_json import read_limited
 from landscope.progress import QuietReporter, Reporter
+from landscope.reproduction.executors import is_lost, start_executor
 
 __all__ = ["Job", "perform", "seconds_of"]
+
+_TRIES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Job:
     stage: int = 0
 
 
-def perform(jobs: Sequence[Job], reporter: Reporter, timings: Path, *, processes: int = 1) -> None:
+def perform(
+    jobs: Sequence[Job], reporter: Reporter, timings: Path, *, processes: int = 1, executor: str = "processes"
+) -> None:
     """Do all jobs.
 
     Small networks gain little from a second thread and nearly all of a second core from a second process: two
@@ -53,14 +55,16 @@ def perform(jobs: Sequence[Job], reporter: Reporter, timings: Path, *, processes
         reporter: Shows progress.
         timings: JSON file of the seconds of each job, added over repetitions.
         processes: Number of processes; two or more share the threads evenly.
+        executor: Where the jobs are done, see :func:`landscope.reproduction.executors.start_executor`. All workers must
+            see the same folders.
 
     Raises:
-        StorageError: If a process was killed.
+        StorageError: If processes were killed, three times in a row.
         Exception: The exception of the first failing job; jobs that run beside it are finished first.
     """
     check_count("processes", processes, minimum=1)
     begun = time.perf_counter()
-    for number, (job, seconds) in enumerate(_performed(jobs, reporter, processes)):
+    for number, (job, seconds) in enumerate(_performed(jobs, reporter, processes, executor)):
         known = seconds_of(timings)
         write_json(timings, {**known, job.name: round(known.get(job.name, 0.0) + seconds, 2)})
         minutes = (time.perf_counter() - begun) / 60
@@ -76,46 +80,58 @@ def seconds_of(timings: Path) -> dict[str, float]:
         return {}
 
 
-def _performed(jobs: Sequence[Job], reporter: Reporter, processes: int) -> Iterator[tuple[Job, float]]:
+def _performed(jobs: Sequence[Job], reporter: Reporter, processes: int, executor: str) -> Iterator[tuple[Job, float]]:
     stages = [[job for job in jobs if job.stage == stage] for stage in sorted({job.stage for job in jobs})]
-    if processes == 1:
+    if processes == 1 and executor == "processes":
         for job in itertools.chain.from_iterable(stages):
             yield job, _timed(job, reporter)
         return
-    threads = max(1, torch.get_num_threads() // processes)
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, context, _begin_worker, (threads,)) as pool:
-        for stage in stages:
-            yield from _performed_in(pool, stage)
-
-
-def _begin_worker(threads: int) -> None:
-    """Share the threads, and end when the parent ends: a worker that outlives it would work on for nobody."""
-    torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
-
-
-def _performed_in(pool: concurrent.futures.ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[tuple[Job, float]]:
-    started = {pool.submit(_timed, job, QuietReporter()): job for job in jobs}
+    workers = _Workers(executor, processes)
     try:
-        for done in concurrent.futures.as_completed(started):
-            yield started[done], done.result()
-    except concurrent.futures.BrokenExecutor as error:
+        for stage in stages:
+            yield from workers.perform(stage)
+    finally:
+        workers.end()
+
+
+class _Workers:
+    """Does jobs, and does those again whose worker was killed."""
+
+    def __init__(self, executor: str, processes: int) -> None:
+        self._settings = executor, processes, max(1, torch.get_num_threads() // processes)
+        self._pool = start_executor(*self._settings)
+
+    def perform(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, float]]:
+        """Do the jobs of a stage; each and its seconds when it is done.
+
+        Raises:
+            StorageError: If workers were killed again and again.
+        """
+        left = list(jobs)
+        for _ in range(_TRIES):
+            started, left = {self._pool.submit(_timed, job, QuietReporter()): job for job in left}, []
+            for done in concurrent.futures.as_completed(started):
+                try:
+                    seconds = done.result()
+                except Exception as error:
+                    if not is_lost(error):
+                        raise
+                    left.append(started[done])
+                    continue
+                yield started[done], seconds
+            if not left:
+                return
+            self.end()
+            self._pool = start_executor(*self._settings)
         raise StorageError(
             expected="every process to finish its job",
-            got="a killed process, perhaps because memory was short",
+            got=f"a killed process in each of {_TRIES} attempts, perhaps because memory was short",
             hint="Give the same command with --jobs 1 to go on.",
-        ) from error
-    except BaseException:
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
+        )
+
+    def end(self) -> None:
+        """End the workers; those that are at a job finish it."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _timed(job: Job, reporter: Reporter) -> float:

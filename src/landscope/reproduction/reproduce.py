@@ -49,7 +49,9 @@ class Reproduction:
         return list(by_key.values())
 
 
-def reproduce(plan: Plan, figures: Sequence[Figure], reporter: Reporter, *, processes: int = 1) -> Reproduction:
+def reproduce(
+    plan: Plan, figures: Sequence[Figure], reporter: Reporter, *, processes: int = 1, executor: str = "processes"
+) -> Reproduction:
     """Reproduce figures one after another, and after each write ``report.html``, ``claims.md`` and ``numbers.json``.
 
     Existing results are kept.
@@ -59,6 +61,7 @@ def reproduce(plan: Plan, figures: Sequence[Figure], reporter: Reporter, *, proc
         figures: The figures.
         reporter: Shows progress.
         processes: Number of jobs side by side.
+        executor: Where they are done, see :func:`landscope.reproduction.executors.start_executor`.
 
     Returns:
         The results of all figures.
@@ -80,7 +83,7 @@ def reproduce(plan: Plan, figures: Sequence[Figure], reporter: Reporter, *, proc
     for figure, jobs in planned:
         reporter.note(f"[bold]{figure.title}[/bold]")
         timings = plan.folder / "timings" / f"{figure.key}.json"
-        perform(jobs, reporter, timings, processes=processes)
+        perform(jobs, reporter, timings, processes=processes, executor=executor)
         results.seconds[figure.title] = sum(seconds_of(timings).values())
         for section in figure.sections(plan):
             results.sections.append(section)
