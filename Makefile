@@ -15,7 +15,7 @@ BYTECODE = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(abspath $(VENV))/bytec
 PYTEST = $(ONE_THREAD) $(BYTECODE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 SHAPES = --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad_input
 
-.PHONY: help run test test-slow lint bench clean
+.PHONY: help run test test-slow lint bench bench-scale clean
 
 run: $(VENV)/.core  ## Install landscope, train on the built-in digits, and write runs/digits/report.html
 	$(BIN)/landscope run
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev  ## Measure speed beside the alternatives, and write docs/re
 	$(UV_INSTALL) --no-deps loss-landscapes==3.0.6 landscaper==1.3.1
 	$(BIN)/python -m benchmarks --json docs/results/benchmark.json --markdown docs/results/benchmark.md
 
+bench-scale: $(VENV)/.dev  ## Measure recording, modes and memories up to 1e8 weights, and write docs/results/scale.md
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.scale --markdown docs/results/scale.md
+
 $(BIN)/uv:
 	python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
@@ -55,4 +58,4 @@ clean:  ## Delete the environment, the runs and the caches
 	rm -rf $(VENV) runs .pytest_cache .ruff_cache .import_linter_cache
 
 help:  ## Show these lines
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' Makefile | expand -t 14

@@ -31,8 +31,18 @@ _WAYS: dict[str, dict[str, Any]] = {
     "the last quarter in memory": {"last": 4},
     "on disk": {"path": "rows"},
     'on disk, "delta-int8"': {"path": "rows", "encoding": "delta-int8"},
+    "held by ls.keep": {"hold_every": 1},
+    "held, hold_every=16": {"hold_every": 16},
 }
+_MOST_HELD = 10_000_000
+_SAMPLES = 200
 _MODES = 10
+_HEAD = """# How far recording, modes and memories reach
+
+`make bench-scale`, each line in a process of its own, {threads} thread(s). Four square layers under SGD with momentum,
+whose gradients are given, so that a step is that of the optimiser alone. A copy of a row is one to memory that no
+cache holds. Bytes on disk count all files of the recording. A memory is that of `ls.keep` with its default method.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +86,8 @@ def measure(n_weights: int, way: str, folder: Path) -> dict[str, Any]:
     try:
         if way == "no recorder":
             return {"seconds a step": _seconds(step, training.n_steps)}
+        if "hold_every" in settings:
+            return _held(model, optimizer, step, training, **settings)
         recorder = ls.TrajectoryRecorder(model, optimizer, n_steps=training.n_steps, **settings)
         started = time.perf_counter()
         with recorder:
@@ -88,6 +100,20 @@ def measure(n_weights: int, way: str, folder: Path) -> dict[str, Any]:
         return found | {"seconds for modes": time.perf_counter() - started}
     except (LandscopeError, RuntimeError, MemoryError) as error:
         return {"fails": f"{type(error).__name__}: {error}"}
+
+
+def _held(
+    model: nn.Module, optimizer: torch.optim.Optimizer, step: Callable[[], None], training: Training, hold_every: int
+) -> dict[str, Any]:
+    """Seconds of a step whose weights a memory holds, and seconds to make what holds them."""
+    width = next(model.parameters()).shape[0]
+    data = (torch.randn(_SAMPLES, width), torch.randint(width, (_SAMPLES,)))
+    started = time.perf_counter()
+    memory = ls.keep(model, nn.functional.cross_entropy, data, hold_every=hold_every, follow_outputs=False)
+    seconds = time.perf_counter() - started
+    n_steps = min(training.n_steps, 4 * hold_every)
+    with memory.training(optimizer):
+        return {"seconds a step": _seconds(step, n_steps), "seconds to keep": seconds}
 
 
 def _seconds(step: Callable[[], None], n_steps: int) -> float:
@@ -120,7 +146,7 @@ def _table(found: dict[int, dict[str, dict[str, Any]]]) -> str:
         "step (ms)",
         "added, in copies of a row",
         "bytes a weight and row",
-        "10 modes (s)",
+        "10 modes, or to keep (s)",
         "peak memory",
     ]
     lines = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
@@ -133,13 +159,26 @@ def _table(found: dict[int, dict[str, dict[str, Any]]]) -> str:
             else:
                 added = (one["seconds a step"] - bare["seconds a step"]) / copy
                 size = one.get("bytes a row", 0) / n_weights
-                modes = one.get("seconds for modes")
+                modes = one.get("seconds for modes", one.get("seconds to keep"))
                 cells += [
                     f"{1e3 * one['seconds a step']:.3g}", "–" if way == "no recorder" else f"{added:.1f}",
                     f"{size:.2f}" if size else "–", "–" if modes is None else f"{modes:.3g}",
                     size_in_words(one["peak"]),
                 ]  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _growth(found: dict[int, dict[str, dict[str, Any]]]) -> str:
+    """The exponents of growth with the number of weights; the windows of larger models have fewer rows."""
+    lines = ["| way | step ~ N^a | modes ~ (rows x rows x N)^a |", "| --- | --- | --- |"]
+    for way in _WAYS:
+        fits = []
+        for name, work in (("seconds a step", lambda n: n), ("seconds for modes", lambda n: _ROWS[n] ** 2 * n)):
+            known = {n: ways[way][name] for n, ways in found.items() if name in ways.get(way, {})}
+            sizes, times = torch.tensor([float(work(n)) for n in known]), torch.tensor(list(known.values()))
+            fits.append(f"{ls.law.fit_power_law(sizes, times).exponent:.2f}" if len(known) > 2 else "–")
+        lines.append(f"| {way} | {' | '.join(fits)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -157,11 +196,18 @@ def main() -> None:
         print(json.dumps(found))
         return
     sizes = [size for size in _ROWS if size <= arguments.most]
-    found = {size: {way: _of_a_process(size, way) for way in _WAYS} for size in sizes}
-    table = _table(found)
-    print(table)
+    found = {
+        size: {
+            way: _of_a_process(size, way)
+            for way, settings in _WAYS.items()
+            if size <= _MOST_HELD or "hold_every" not in settings
+        }
+        for size in sizes
+    }
+    page = f"{_HEAD.format(threads=torch.get_num_threads())}\n{_table(found)}\n{_growth(found)}"
+    print(page)
     if arguments.markdown:
-        arguments.markdown.write_text(table)
+        arguments.markdown.write_text(page)
 
 
 def _seconds_of_a_copy(n_weights: int) -> float:
