@@ -306,10 +306,10 @@ class TrajectoryRecorder:
                     got=f"{tuple(tensor.shape)} in step {self._step}",
                     hint="Record the training after the change with a new recorder.",
                 )
-        block = self._open_block()
-        if block.memory.device != self._tensors[0].device:  # the model was moved
+        if self._open_block().memory.device != self._tensors[0].device:  # the model was moved
             self.flush()
-            block = self._open_block()
+            self._block = None
+        block = self._open_block()
         self.changes.keep(block.add(self._tensors, self._step, shared_rate(self.groups)), self._step)
         if block.is_full:
             self._hand_over()
