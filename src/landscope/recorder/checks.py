@@ -44,6 +44,7 @@ class RecordedPlaces:
 
     def __init__(self, model: nn.Module, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
         self._model, self._names, self._tensors = model, names, tensors
+        self._shapes = [tensor.shape for tensor in tensors]
         self._find()
 
     def _find(self) -> None:
@@ -67,7 +68,7 @@ class RecordedPlaces:
         self._edges = list(edges.values())
 
     def check(self, step: int) -> None:
-        """Raise if the model no longer uses a recorded tensor: rows would keep showing it, at rest.
+        """Raise if the model no longer uses a recorded tensor, which rows would show at rest, or in another shape.
 
         New values of a tensor, also by ``p.data = ...``, are followed; so is a layer that moved within the model.
 
@@ -75,8 +76,18 @@ class RecordedPlaces:
             step: Number of the step that was taken.
 
         Raises:
-            InputError: If a tensor is not in the model.
+            InputError: If a tensor is not in the model, or has another shape.
         """
+        for name, tensor, shape in zip(self._names, self._tensors, self._shapes, strict=True):
+            if tensor.shape != shape:
+                raise InputError(
+                    expected=f"{name} of shape {tuple(shape)} in all steps",
+                    got=f"{tuple(tensor.shape)} in step {step}",
+                    hint="Record the training after the change with a new recorder.",
+                )
+        self._check_there(step)
+
+    def _check_there(self, step: int) -> None:
         for module, name, tensor in self._places:
             if module._parameters.get(name) is not tensor:
                 break
