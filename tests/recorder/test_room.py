@@ -102,6 +102,15 @@ def test_bytes_of_encoded_rows_are_compared_with_the_room_on_the_disk(monkeypatc
     assert used == pytest.approx(100 * recorder._room.row_bytes, rel=0.1)
 
 
+def test_a_study_says_once_that_there_is_little_room(monkeypatch, tmp_path, recwarn):
+    monkeypatch.setattr(room, "free_disk", lambda *_: 123 * 400_000)
+    model, optimizer = training()
+    study = ls.Study(tmp_path / "study", model, nn.MSELoss(), [(torch.randn(4, 500), torch.randn(4, 200))])
+    with study.record(optimizer):
+        optimizer.step()
+    assert len([one for one in recwarn if "has room for 123 rows" in str(one.message)]) == 1
+
+
 def test_a_study_refuses_before_it_removes_rows(tmp_path, monkeypatch):
     model, optimizer = training()
     data = [(torch.randn(4, 500), torch.randn(4, 200))]

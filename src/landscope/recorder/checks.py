@@ -16,7 +16,7 @@ from landscope.notices import warn
 from landscope.optimizer_steps import inner_optimizers, is_nested
 from landscope.parameters import inner_model
 
-__all__ = ["HalfStepWatch", "RecordedPlaces", "check_last", "fingerprint", "first_step_of"]
+__all__ = ["HalfStepWatch", "RecordedPlaces", "check_last", "fingerprint", "first_step_of", "warn_frozen"]
 
 _OBSERVED = 6
 """Steps that are observed: three to a perturbed point and three back."""
@@ -201,6 +201,16 @@ class HalfStepWatch:
         warn(
             f"{type(self._optimizer).__name__} seems to call step() twice for each step, as sharpness-aware optimisers "
             f"do: to a perturbed point and back, so that rows are perturbed points. {sign}",
+            LandscopeWarning,
+        )
+
+
+def warn_frozen(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+    """Say so if no recorded tensor requires a gradient."""
+    if not any(tensor.requires_grad for tensor in tensors):
+        warn(
+            f"None of the selected parameters requires a gradient: {', '.join(names)}. As long as they are frozen they "
+            "do not move, and there is nothing to analyse.",
             LandscopeWarning,
         )
 

@@ -19,7 +19,7 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.processes import is_first_to_claim
 from landscope.recorder.blocks import Block, BlockPool, Rows, rows_of_a_block
 from landscope.recorder.changes import ChangeWatch
-from landscope.recorder.checks import HalfStepWatch, RecordedPlaces, check_last, fingerprint, first_step_of
+from landscope.recorder.checks import HalfStepWatch, RecordedPlaces, check_last, fingerprint, first_step_of, warn_frozen
 from landscope.recorder.room import Room
 from landscope.recorder.sinks import DiskSink, FollowingSink, MemorySink
 from landscope.recorder.tables import ENCODINGS, Encoding, bytes_of_a_row
@@ -111,7 +111,7 @@ class TrajectoryRecorder:
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
         self.space.flatten(model)  # raises where the weights have no values
-        self._warn_if_frozen()
+        warn_frozen(self.space.names, self._tensors)
         self._optimizer = check_hooked(optimizer)
         self._seen: tuple[list[Any], int, list[dict[str, Any]]] = ([], 0, [])
         self._every = check_count("every", every, minimum=1)
@@ -151,14 +151,6 @@ class TrajectoryRecorder:
         settings = {"resume": resume, "before": before, "every": self._every}
         return DiskSink(self.space, path, precision, self._pool, encoding, **settings)
 
-    def _warn_if_frozen(self) -> None:
-        if not any(tensor.requires_grad for tensor in self._tensors):
-            warn(
-                f"None of the selected parameters requires a gradient: {', '.join(self.space.names)}. As long as they "
-                "are frozen they do not move, and there is nothing to analyse.",
-                LandscopeWarning,
-            )
-
     @property
     def groups(self) -> list[dict[str, Any]]:
         """The parameter groups that hold selected weights, as they are now: ``load_state_dict`` replaces them."""
@@ -196,12 +188,16 @@ class TrajectoryRecorder:
             )  # fmt: skip
         self.check_restored()
         self.check_room()
+        self.begin()
+        return self
+
+    def begin(self) -> None:
+        """Begin to record, where :meth:`check_restored` and :meth:`check_room` found nothing wrong."""
         self._sink.begin(self._step + 1)
         self._hook = self._optimizer.register_step_post_hook(self._after_step)
         self._watch.start()
         self.changes.start()
         self._began_at = self._step, fingerprint(self._tensors)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

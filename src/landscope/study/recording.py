@@ -110,7 +110,7 @@ class StudyRecorder:
         self._recorder.check_room()
         shorten(self._folder, self._step)
         self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
-        self._recorder.__enter__()
+        self._recorder.begin()
         store = RowStore.open(self._path)
         self._schedule = self._schedule_from(int(store.read("steps", 0, 1)[0]) if store.rows else self._step + 1)
         if not store.rows or not self._keeps(self._step):  # of a training that begins again, or that now goes on
