@@ -1,13 +1,16 @@
-"""Which calls of an optimiser's step hooks end a step of the training."""
+"""Which calls of an optimiser's step hooks end a step of the training, and the learning rate of a step."""
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-__all__ = ["ends_step", "inner_optimizers", "is_nested"]
+__all__ = ["ends_step", "inner_optimizers", "is_nested", "shared_rate"]
 
 _STEP = Optimizer.profile_hook_step(print).__code__  # ty: ignore[missing-attribute] - a function
 """The code that torch puts around every ``step()``, and that calls the hooks."""
@@ -54,3 +57,9 @@ def inner_optimizers(optimizer: Optimizer) -> list[Optimizer]:
         inner for inner in held
         if inner is not optimizer and any(id(p) in own for group in inner.param_groups for p in group["params"])
     ]  # fmt: skip
+
+
+def shared_rate(groups: Sequence[dict[str, Any]]) -> float:
+    """The learning rate of parameter groups; NaN where they have several, or none."""
+    rates = [math.nan if group.get("lr") is None else float(group["lr"]) for group in groups]
+    return rates[0] if all(rate == rates[0] for rate in rates) else math.nan

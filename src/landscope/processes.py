@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -87,20 +86,21 @@ def of_first_process(value: _Value, device: torch.device) -> _Value:
     return values[0]
 
 
-_times_claimed: collections.Counter[str] = collections.Counter()
+_claimed: dict[str, bool] = {}
 
 
 def is_first_to_claim(name: str) -> bool:
     """Whether this process is the first of its training that claims a name; nothing waits for the other processes.
 
     Args:
-        name: The name; the n-th claim of each process is compared with the n-th claims of the others.
+        name: The name; it stays with the process that claimed it first, which may not be done with it when others
+            claim it again.
     """
     if n_processes() == 1:
         return True
-    _times_claimed[name] += 1
-    store = dist.distributed_c10d._get_default_store()
-    return store.add(f"landscope/{name}/{_times_claimed[name]}", 1) == 1
+    if name not in _claimed:
+        _claimed[name] = dist.distributed_c10d._get_default_store().add(f"landscope/{name}", 1) == 1
+    return _claimed[name]
 
 
 def n_processes() -> int:

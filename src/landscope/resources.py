@@ -21,9 +21,8 @@ def total_memory() -> int:
 def free_memory() -> int:
     """Bytes of memory that a process can still take without pushing others out."""
     limit, used = _of_container("memory.max"), _of_container("memory.current")
-    return max(
-        0, min([psutil.virtual_memory().available, *(most - now for most, now in zip(limit, used, strict=False))])
-    )
+    free = [most - now + _files_in_memory() for most, now in zip(limit, used, strict=False)]
+    return max(0, min([psutil.virtual_memory().available, *free]))
 
 
 def free_disk(path: Path) -> int:
@@ -42,3 +41,11 @@ def _of_container(name: str) -> list[int]:
     with contextlib.suppress(ValueError, OSError):
         return [int((_CONTAINER / name).read_text())]
     return []
+
+
+def _files_in_memory() -> int:
+    """Bytes of files that the container holds in memory, and gives up where a process needs them."""
+    with contextlib.suppress(ValueError, OSError):
+        told = dict(line.split() for line in (_CONTAINER / "memory.stat").read_text().splitlines())
+        return sum(int(told.get(name, 0)) for name in ("active_file", "inactive_file"))
+    return 0

@@ -493,3 +493,50 @@ def test_a_resumed_recording_keeps_the_gaps_between_its_rows(tmp_path):
             optimizer.step()
     with pytest.raises(InputError, match="every=2, as in the rows"):
         TrajectoryRecorder(model, optimizer, path=tmp_path / "t", every=1, first_step=9, resume=True)
+
+
+@pytest.mark.parametrize("ask", ["trajectory", "flush"])
+def test_a_loss_that_was_noted_stays_when_rows_are_asked_for_before_its_step(ask):
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer) as recorder:
+        for step in range(1, 5):
+            loss = torch.tensor(float(step))
+            recorder.note_loss(loss)
+            loss.zero_()  # as a loop that sums its losses in place
+            if step > 1:
+                getattr(recorder, ask)()
+            model.weight.grad = torch.randn(2, 3)
+            optimizer.step()
+    assert recorder.trajectory().loss.tolist() == [1, 2, 3, 4]
+
+
+def test_a_row_has_no_loss_of_the_step_before():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer, every=2) as recorder:
+        for step in range(1, 7):
+            model.weight.grad = torch.randn(2, 3)
+            if step != 4:
+                recorder.note_loss(step)
+            optimizer.step()
+    torch.testing.assert_close(
+        recorder.trajectory().loss, torch.tensor([2, torch.nan, 6], dtype=torch.float64), equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("encoding", [None, "exact", "delta-int8"])
+def test_another_default_device_does_not_take_the_rows(encoding, tmp_path):
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    settings = {} if encoding is None else {"path": tmp_path / "rows", "encoding": encoding}
+    with torch.device("meta"), TrajectoryRecorder(model, optimizer, **settings) as recorder:
+        for step in range(3):
+            model.weight.grad = torch.ones(2, 3, device="cpu")
+            recorder.note_loss(step)
+            optimizer.step()
+        trajectory = recorder.trajectory()
+        assert trajectory.loss.tolist() == [0, 1, 2]
+        assert trajectory.weights.shape == (3, 8)
+    last = torch.cat([model.weight.flatten(), model.bias]).detach()
+    torch.testing.assert_close(trajectory.row(-1), last, rtol=0, atol=0.1 / 250)

@@ -70,7 +70,45 @@ def test_full_memory_ends_the_recording_and_not_the_process(monkeypatch):
     recorder.close()
     kept = recorder.trajectory()
     assert kept.steps.tolist() == list(range(1, len(kept) + 1))
-    assert len(kept) == 100
+    assert len(kept) == 91  # the first row of a block for which there is memory, but not for another one
+
+
+def test_a_recording_that_ends_while_memory_is_nearly_full_is_complete(monkeypatch):
+    model, optimizer = training()
+    with ls.TrajectoryRecorder(model, optimizer) as recorder:
+        take_steps(optimizer, 15)
+        monkeypatch.setattr(room, "free_memory", lambda: 10**6)
+        assert len(recorder.trajectory()) == 15
+        take_steps(optimizer, 0)
+    assert len(recorder.trajectory()) == 15
+
+
+def test_bytes_of_encoded_rows_are_compared_with_the_room_on_the_disk(monkeypatch, tmp_path):
+    monkeypatch.setattr(room, "free_disk", lambda *_: 12 * 10**6)
+    model, optimizer = training()
+    with (
+        pytest.raises(
+            StorageError, match=r"40 MB for 100 rows .*one byte a weight with encoding=\"delta-int8\", or fewer"
+        ),
+        ls.TrajectoryRecorder(model, optimizer, path=tmp_path / "exact", n_steps=100),
+    ):
+        pass
+    with ls.TrajectoryRecorder(
+        model, optimizer, path=tmp_path / "encoded", n_steps=100, encoding="delta-int8"
+    ) as recorder:
+        take_steps(optimizer, 100)
+    used = sum(file.stat().st_size for file in (tmp_path / "encoded").rglob("weights-*.npy"))
+    used += sum(file.stat().st_size for file in (tmp_path / "encoded").glob("*.npy"))
+    assert used == pytest.approx(100 * recorder._room.row_bytes, rel=0.1)
+
+
+def test_a_study_says_once_that_there_is_little_room(monkeypatch, tmp_path, recwarn):
+    monkeypatch.setattr(room, "free_disk", lambda *_: 123 * 400_000)
+    model, optimizer = training()
+    study = ls.Study(tmp_path / "study", model, nn.MSELoss(), [(torch.randn(4, 500), torch.randn(4, 200))])
+    with study.record(optimizer):
+        optimizer.step()
+    assert len([one for one in recwarn if "has room for 123 rows" in str(one.message)]) == 1
 
 
 def test_a_study_refuses_before_it_removes_rows(tmp_path, monkeypatch):
@@ -99,6 +137,8 @@ def test_the_limit_of_a_container_counts(monkeypatch, tmp_path):
     assert (resources.total_memory(), resources.free_memory()) == (5000, 4000)
     (tmp_path / "memory.current").write_text("6000")
     assert resources.free_memory() == 0
+    (tmp_path / "memory.stat").write_text("anon 1500\nfile 4500\nactive_file 1000\ninactive_file 3000\n")
+    assert resources.free_memory() == 3000  # files that were read fill a container, and make room when asked
 
 
 @pytest.mark.parametrize(

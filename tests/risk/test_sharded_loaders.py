@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 
 import landscope as ls
 from landscope.errors import InputError
@@ -41,6 +41,17 @@ def test_the_loss_is_that_of_all_samples(loader, recwarn):
         model.weight.add_(1.0)
     found, wanted = (memory.penalty() for memory in memories)
     torch.testing.assert_close(found, wanted)
+
+
+def test_samples_that_a_sampler_holds_out_stay_out():
+    shards = pytest.importorskip("accelerate.data_loader")
+    model, data, used = nn.Linear(4, 2), samples(), list(range(3, 20))
+    loader = DataLoader(data, 5, sampler=SubsetRandomSampler(used))
+    whole = ls.EmpiricalRisk(model, nn.functional.mse_loss, Subset(data, used))
+    part = ls.EmpiricalRisk(
+        model, nn.functional.mse_loss, shards.prepare_data_loader(loader, num_processes=3, process_index=1)
+    )
+    torch.testing.assert_close(part(part.w0), whole(whole.w0))
 
 
 def test_a_study_takes_all_samples(tmp_path):

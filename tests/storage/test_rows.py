@@ -8,6 +8,7 @@ import pytest
 from landscope.errors import StorageError
 from landscope.files.checked_json import read_checked, write_checked
 from landscope.storage import RowStore
+from landscope.storage.segments import Segment
 from power_cut import ForgetfulDisk
 
 WIDE = 2**18 + 7
@@ -215,3 +216,35 @@ def test_a_power_cut_at_any_moment_leaves_the_rows_that_were_flushed(tmp_path, m
         check(found, found.rows)
         opened += 1
     assert opened > 20
+
+
+def test_a_reader_follows_rows_that_move_again_while_it_reads(tmp_path, monkeypatch):
+    writer = table(tmp_path / "rows", 1, rows_per_block=64)
+    reader, opened, left = RowStore.open(tmp_path / "rows"), Segment._open, [1, 2, 3]
+
+    def moved(segment, folder, name, column):
+        stored = opened(segment, folder, name, column)
+        if left:  # the file goes between its opening and its check
+            writer.append(**rows(writer.rows, writer.rows + left.pop()))
+        return stored
+
+    monkeypatch.setattr(Segment, "_open", moved)
+    found = reader.read("weights", 0, 1)
+    assert not left
+    assert np.array_equal(found, rows(0, 1)["weights"])
+
+
+def test_an_opening_between_the_two_markers_of_a_flush_misses_no_row(tmp_path, monkeypatch):
+    writer = table(tmp_path / "rows", 4, 4, 4)
+    read, done = read_checked, []
+
+    def flushed_in_between(file):
+        if file.name == "latest.json" and not done:
+            done.append(file)
+            writer.sync()
+            writer.append(**rows(12, 16))
+        return read(file)
+
+    monkeypatch.setattr("landscope.storage.rows.read_checked", flushed_in_between)
+    check(RowStore.open(tmp_path / "rows"), 16)
+    assert done

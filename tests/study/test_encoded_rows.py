@@ -35,3 +35,8 @@ def test_damage_in_a_row_in_full_names_the_steps_that_are_lost(tmp_path):
     file.write_bytes(file.read_bytes()[:-4] + b"abcd")
     (problem,) = problems_of_training(study.folder)
     assert "steps 65 to 90 of 1 to 90" in str(problem)
+
+
+def test_the_whole_model_after_the_last_step_is_kept(tmp_path):
+    recorded(tmp_path / "study")
+    assert list((tmp_path / "study" / "checkpoints").glob("step-000000090*"))

@@ -7,6 +7,7 @@ from torch import nn
 
 import landscope as ls
 from landscope.errors import InputError, StorageError
+from landscope.storage.rows import RowStore
 from landscope.trajectory.deltas import _GROUP, DeltaEncoder, keys_path
 
 N = 3 * 4096 + 100
@@ -170,3 +171,52 @@ def test_variances_of_the_modes_of_a_real_training(tmp_path):
         train(400)
     found, wanted = (ls.principal_modes(one.trajectory(), 50).variance for one in (coded, exact))
     assert ((found - wanted).abs() / wanted).max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-4])
+def test_small_steps_of_half_precision_are_within_the_bound_and_go_on(tmp_path, size):
+    rows = walk(80, dim=2000).mul(size).add(torch.linspace(0, 20 * size, 2000)).half()
+    trajectory = record(rows, tmp_path / "rows")
+    assert trajectory.weights.dtype is torch.float16
+    found, exact = trajectory.weights.double(), rows.double()
+    spacing = torch.finfo(torch.float16).eps * exact.abs().clamp(min=torch.finfo(torch.float16).tiny)
+    largest = torch.stack([part.abs().amax(1) for part in exact.diff(dim=0).split(_GROUP, dim=1)], dim=1)
+    bound = largest.cummax(0).values.repeat_interleave(_GROUP, dim=1)[:, :2000] / 250
+    assert ((found - exact).abs()[1:] <= bound + spacing[1:] / 2).all()  # a scale of float16 would be rounded, or 0
+    model = nn.Linear(2000, 1, bias=False, dtype=torch.float16)
+    model.weight.data.copy_(rows[69])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    settings = {"path": tmp_path / "rows", "first_step": 71, "resume": True, "encoding": "delta-int8"}
+    with ls.TrajectoryRecorder(model, optimizer, **settings):
+        optimizer.step()
+
+
+def test_float64_as_the_default_type_changes_no_file(tmp_path):
+    rows = walk(20, dim=300)
+    torch.set_default_dtype(torch.float64)
+    try:
+        trajectory = record(rows, tmp_path / "rows")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (trajectory.weights - rows).abs().max() <= rows.diff(dim=0).abs().max() / 250
+
+
+def test_rows_whose_row_in_full_a_power_cut_took_are_recorded_again(tmp_path):
+    rows = walk(100, dim=300)
+    record(rows, tmp_path / "rows")
+    RowStore.open(keys_path(tmp_path / "rows"), writable=True).truncate(1)
+    assert len(ls.open_trajectory(tmp_path / "rows")) == 64
+    with pytest.raises(InputError, match="first_step of at most 65"):
+        record(rows[:1], tmp_path / "rows", first_step=101, resume=True)
+    model = nn.Linear(300, 1, bias=False)
+    model.weight.data.copy_(rows[63])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    coming = iter(rows[64:])
+    optimizer.register_step_post_hook(lambda *_: model.weight.data.copy_(next(coming)))
+    settings = {"path": tmp_path / "rows", "first_step": 65, "resume": True, "encoding": "delta-int8"}
+    with ls.TrajectoryRecorder(model, optimizer, **settings) as recorder:
+        for _ in range(36):
+            optimizer.step()
+    trajectory = recorder.trajectory()
+    assert trajectory.steps.tolist() == list(range(1, 101))
+    assert (trajectory.weights - rows).abs().max() <= rows.diff(dim=0).abs().max() / 250

@@ -1,5 +1,5 @@
 """Recording the weights of any training loop after each step of its optimiser."""
 
-from landscope.recorder.recorder import TrajectoryRecorder, shared_rate
+from landscope.recorder.recorder import TrajectoryRecorder
 
-__all__ = ["TrajectoryRecorder", "shared_rate"]
+__all__ = ["TrajectoryRecorder"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import torch
@@ -79,7 +80,7 @@ class Block:
     """Rows of steps that follow one another, while they are filled.
 
     Nothing waits for the device: a sum of each row, which shows later whether all of it is finite, and the losses stay
-    there until the block is full.
+    there until the block leaves it.
 
     Args:
         memory: Memory for the rows, see :meth:`BlockPool.take`.
@@ -102,11 +103,9 @@ class Block:
         """Whether no further row fits."""
         return len(self) == len(self.memory)
 
-    def note_loss(self, loss: Tensor | float) -> None:
-        """Note the loss of the next row."""
-        self._losses[len(self)] = loss
-
-    def add(self, tensors: Sequence[Tensor], step: int, rate: float) -> Float[Tensor, " N"]:
+    def add(
+        self, tensors: Sequence[Tensor], step: int, rate: float, loss: Tensor | float = math.nan
+    ) -> Float[Tensor, " N"]:
         """Copy tensors into the next row.
 
         Returns:
@@ -115,7 +114,7 @@ class Block:
         number = len(self)
         row = self.memory[number]
         torch.cat([tensor.detach().reshape(-1) for tensor in tensors], out=row)
-        self._sums[number] = row.sum()
+        self._sums[number], self._losses[number] = row.sum(), loss
         self._steps.append(step)
         self._rates.append(rate)
         return row
@@ -136,5 +135,5 @@ class Block:
         doubtful = (~torch.isfinite(sums) | torch.isinf(losses)).nonzero().flatten().tolist()
         # The sum of finite weights may be infinite.
         bad = (row for row in doubtful if torch.isinf(losses[row]) or not torch.isfinite(weights[row]).all())
-        rates = torch.tensor(self._rates, dtype=torch.float64)
-        return Rows(weights, torch.tensor(self._steps), rates, losses), next(bad, len(self))
+        rates = torch.tensor(self._rates, dtype=torch.float64, device="cpu")
+        return Rows(weights, torch.tensor(self._steps, device="cpu"), rates, losses), next(bad, len(self))

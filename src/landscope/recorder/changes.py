@@ -106,15 +106,15 @@ class ChangeWatch:
     def _differs(self) -> Tensor:
         """See :meth:`has_changed`; one value on the device of the weights, so that nothing waits for it."""
         row, start = self._row, 0
-        found = torch.tensor(False)
         if row is None or any(tensor.device != row.device for tensor in self._tensors):
-            return found
+            return torch.tensor(False, device="cpu")
+        found = torch.zeros((), dtype=torch.bool, device=row.device)  # made there: a copy to a GPU would wait for it
         for tensor in self._tensors:
             end = start + tensor.numel()
             now, before = tensor.detach().reshape(-1).to(row.dtype), row[start:end]
             bits = [part.view(_BITS[part.element_size()]) for part in (now, before)]
             if row.device.type != "cpu":
-                found = found.to(row.device) | ((bits[0] != bits[1]).any() & torch.isfinite(now).all())
+                found = found | ((bits[0] != bits[1]).any() & torch.isfinite(now).all())
             elif not torch.equal(*bits):
                 return torch.isfinite(now).all()  # the recorder says it of others, after the next step
             start = end

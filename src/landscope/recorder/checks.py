@@ -16,7 +16,7 @@ from landscope.notices import warn
 from landscope.optimizer_steps import inner_optimizers, is_nested
 from landscope.parameters import inner_model
 
-__all__ = ["HalfStepWatch", "RecordedPlaces", "check_last", "fingerprint", "first_step_of"]
+__all__ = ["HalfStepWatch", "RecordedPlaces", "check_last", "fingerprint", "first_step_of", "warn_frozen"]
 
 _OBSERVED = 6
 """Steps that are observed: three to a perturbed point and three back."""
@@ -44,6 +44,7 @@ class RecordedPlaces:
 
     def __init__(self, model: nn.Module, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
         self._model, self._names, self._tensors = model, names, tensors
+        self._shapes = [tensor.shape for tensor in tensors]
         self._find()
 
     def _find(self) -> None:
@@ -67,7 +68,7 @@ class RecordedPlaces:
         self._edges = list(edges.values())
 
     def check(self, step: int) -> None:
-        """Raise if the model no longer uses a recorded tensor: rows would keep showing it, at rest.
+        """Raise if the model no longer uses a recorded tensor, which rows would show at rest, or in another shape.
 
         New values of a tensor, also by ``p.data = ...``, are followed; so is a layer that moved within the model.
 
@@ -75,8 +76,18 @@ class RecordedPlaces:
             step: Number of the step that was taken.
 
         Raises:
-            InputError: If a tensor is not in the model.
+            InputError: If a tensor is not in the model, or has another shape.
         """
+        for name, tensor, shape in zip(self._names, self._tensors, self._shapes, strict=True):
+            if tensor.shape != shape:
+                raise InputError(
+                    expected=f"{name} of shape {tuple(shape)} in all steps",
+                    got=f"{tuple(tensor.shape)} in step {step}",
+                    hint="Record the training after the change with a new recorder.",
+                )
+        self._check_there(step)
+
+    def _check_there(self, step: int) -> None:
         for module, name, tensor in self._places:
             if module._parameters.get(name) is not tensor:
                 break
@@ -190,6 +201,16 @@ class HalfStepWatch:
         warn(
             f"{type(self._optimizer).__name__} seems to call step() twice for each step, as sharpness-aware optimisers "
             f"do: to a perturbed point and back, so that rows are perturbed points. {sign}",
+            LandscopeWarning,
+        )
+
+
+def warn_frozen(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+    """Say so if no recorded tensor requires a gradient."""
+    if not any(tensor.requires_grad for tensor in tensors):
+        warn(
+            f"None of the selected parameters requires a gradient: {', '.join(names)}. As long as they are frozen they "
+            "do not move, and there is nothing to analyse.",
             LandscopeWarning,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from landscope._checks import check_choice, check_count, check_hooked, check_path, is_number
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError, StorageError
 from landscope.notices import warn
-from landscope.optimizer_steps import ends_step
+from landscope.optimizer_steps import ends_step, shared_rate
 from landscope.parameters import ParameterSpace, Selection
 from landscope.processes import is_first_to_claim
 from landscope.recorder.blocks import Block, BlockPool, Rows, rows_of_a_block
 from landscope.recorder.changes import ChangeWatch
-from landscope.recorder.checks import HalfStepWatch, RecordedPlaces, check_last, fingerprint, first_step_of
+from landscope.recorder.checks import HalfStepWatch, RecordedPlaces, check_last, fingerprint, first_step_of, warn_frozen
 from landscope.recorder.room import Room
 from landscope.recorder.sinks import DiskSink, FollowingSink, MemorySink
-from landscope.recorder.tables import ENCODINGS, Encoding
+from landscope.recorder.tables import ENCODINGS, Encoding, bytes_of_a_row
 from landscope.trajectory import Trajectory, stored_dtype
 
 __all__ = ["TrajectoryRecorder"]
@@ -111,7 +111,7 @@ class TrajectoryRecorder:
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
         self.space.flatten(model)  # raises where the weights have no values
-        self._warn_if_frozen()
+        warn_frozen(self.space.names, self._tensors)
         self._optimizer = check_hooked(optimizer)
         self._seen: tuple[list[Any], int, list[dict[str, Any]]] = ([], 0, [])
         self._every = check_count("every", every, minimum=1)
@@ -121,7 +121,8 @@ class TrajectoryRecorder:
         precision = self._tensors[0].dtype
         self._dtype = stored_dtype(precision)
         self._n_steps = None if n_steps is None else check_count("n_steps", n_steps, minimum=0)
-        self._room = Room(self.row_bytes, None if path is None else check_path("path", path), last)
+        stored = bytes_of_a_row(self.space.dim, self._dtype, encoding)
+        self._room = Room(stored, None if path is None else check_path("path", path), last, encoding)
         rows = rows_of_a_block(self.row_bytes)
         self._pool = BlockPool(rows if last is None else min(rows, last), self.space.dim)
         self._sink = self._made_sink(precision, last, encoding, resume=resume, before=first_step)
@@ -132,6 +133,8 @@ class TrajectoryRecorder:
         self._began_at: tuple[int, list[int]] = (self._step, [])
         self._left: list[int] | None = None
         """Fingerprint of the weights where the last ``with`` block ended."""
+        self._noted: Tensor | float = math.nan
+        """Loss of the next step."""
         self._block: Block | None = None
         self._leaving: list[Block] = []
         """Full blocks on their way from the device."""
@@ -147,14 +150,6 @@ class TrajectoryRecorder:
             return FollowingSink(path)
         settings = {"resume": resume, "before": before, "every": self._every}
         return DiskSink(self.space, path, precision, self._pool, encoding, **settings)
-
-    def _warn_if_frozen(self) -> None:
-        if not any(tensor.requires_grad for tensor in self._tensors):
-            warn(
-                f"None of the selected parameters requires a gradient: {', '.join(self.space.names)}. As long as they "
-                "are frozen they do not move, and there is nothing to analyse.",
-                LandscopeWarning,
-            )
 
     @property
     def groups(self) -> list[dict[str, Any]]:
@@ -193,12 +188,16 @@ class TrajectoryRecorder:
             )  # fmt: skip
         self.check_restored()
         self.check_room()
+        self.begin()
+        return self
+
+    def begin(self) -> None:
+        """Begin to record, where :meth:`check_restored` and :meth:`check_room` found nothing wrong."""
         self._sink.begin(self._step + 1)
         self._hook = self._optimizer.register_step_post_hook(self._after_step)
         self._watch.start()
         self.changes.start()
         self._began_at = self._step, fingerprint(self._tensors)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -263,7 +262,7 @@ class TrajectoryRecorder:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row: N times those of a weight."""
+        """Bytes of a row in memory: N times those of a weight."""
         return self.space.dim * self._dtype.itemsize
 
     def check_room(self) -> None:
@@ -288,37 +287,39 @@ class TrajectoryRecorder:
                 got=f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__,
                 hint="Pass the loss, or its mean.",
             )
-        self._open_block().note_loss(loss.detach() if isinstance(loss, Tensor) else loss)
+        self._noted = loss.detach().clone() if isinstance(loss, Tensor) else loss
 
     def _after_step(self, *_: object) -> None:
         if not ends_step(self._optimizer):
             return
         self._step += 1
+        loss, self._noted = self._noted, math.nan
         self._watch.after_step(self._step)
         if self._step % self._every:
             self.changes.skip()
             return
         self._places.check(self._step)
-        for name, tensor, shape in zip(self.space.names, self._tensors, self.space.shapes, strict=True):
-            if tensor.shape != shape:
-                raise InputError(
-                    expected=f"{name} of shape {shape} in all steps",
-                    got=f"{tuple(tensor.shape)} in step {self._step}",
-                    hint="Record the training after the change with a new recorder.",
-                )
-        if self._open_block().memory.device != self._tensors[0].device:  # the model was moved
+        self._add_row(loss)
+
+    def _add_row(self, loss: Tensor | float) -> None:
+        if self._block is not None and self._block.memory.device != self._tensors[0].device:  # the model was moved
             self.flush()
-            self._block = None
-        block = self._open_block()
-        self.changes.keep(block.add(self._tensors, self._step, shared_rate(self.groups)), self._step)
+        if self._block is None:
+            self._block = Block(self._pool.take(self._tensors[0]))
+        block, rate = self._block, shared_rate(self.groups)
+        self.changes.keep(block.add(self._tensors, self._step, rate, loss), self._step)
+        if len(block) == 1:
+            self._check_room_of_block()
         if block.is_full:
             self._hand_over()
 
-    def _open_block(self) -> Block:
-        """The block that the next row goes to."""
-        if self._block is None:
-            self._block = Block(self._pool.take(self._tensors[0]))
-        return self._block
+    def _check_room_of_block(self) -> None:
+        """Raise if memory has no room for the rows that follow; all that were recorded are kept."""
+        try:
+            self._sink.check_room()
+        except StorageError:
+            self._stop()
+            raise
 
     def flush(self) -> None:
         """Write the rows held in memory; once this returns, those on disk survive a power cut.
@@ -336,24 +337,24 @@ class TrajectoryRecorder:
         if block is not None and len(block):
             block.leave_device()
             self._leaving.append(block)
-        elif block is not None:
-            self._block = block  # with the loss that was noted
         if not self._leaving:
             self._in_sink(self._sink.check_there)
         still = 0 if wait or self._tensors[0].device.type == "cpu" else 1
         while len(self._leaving) > still:
-            self._keep(self._leaving.pop(0))
+            self._keep(self._leaving[0])
 
     def _keep(self, block: Block) -> None:
-        """Give the finite rows of a block to the sink."""
+        """Give the finite rows of the first block that leaves the device to the sink."""
         rows, good = block.rows(self._dtype)
-        if rows.weights.data_ptr() != block.memory.data_ptr():
-            self._pool.give_back(block.memory)
         if good:
             self._in_sink(self._sink.add, rows.first(good))
+        self._leaving.pop(0)  # now, and not before: Ctrl-C may come while the sink waits for the disk
+        if rows.weights.data_ptr() != block.memory.data_ptr():
+            self._pool.give_back(block.memory)
         if good < len(block):
             self._leaving.clear()
             self._stop()
+            self._in_sink(self._sink.sync)
             raise NonFiniteError(
                 expected="finite weights and losses while recording",
                 got=f"NaN or infinity in the weights or the noted loss of step {int(rows.steps[good])}",
@@ -364,7 +365,7 @@ class TrajectoryRecorder:
         """Let the sink do something; stop where it fails, because rows would be missing between those that follow."""
         try:
             do(*rows)
-        except StorageError:
+        except Exception:
             self._leaving.clear()
             self._stop()
             self.changes.skip()  # the error says where the rows end
@@ -392,9 +393,3 @@ class TrajectoryRecorder:
         if hasattr(self._optimizer, "base_optimizer"):  # sharpness-aware wrappers step it without their own step()
             return "This optimiser steps its optimizer.base_optimizer: pass that one to the recorder."
         return "Call step() of the optimiser that the recorder was given, inside the with block."
-
-
-def shared_rate(groups: Sequence[dict[str, Any]]) -> float:
-    """The learning rate of parameter groups; NaN where they have several, or none."""
-    rates = [math.nan if group.get("lr") is None else float(group["lr"]) for group in groups]
-    return rates[0] if all(rate == rates[0] for rate in rates) else math.nan

@@ -19,14 +19,16 @@ class Room:
     """The memory or the disk that rows go to.
 
     Args:
-        row_bytes: Bytes of a row.
+        row_bytes: Bytes of a row, as it is stored.
         path: Folder of the rows; None for memory.
         last: Number of rows that are kept; None for all.
+        encoding: How rows on the disk are stored.
     """
 
     row_bytes: int
     path: Path | None
     last: int | None
+    encoding: str = "exact"
 
     def check(self, n_rows: int | None) -> None:
         """Raise if the rows do not fit; where their number is not known, warn if few fit.
@@ -79,5 +81,7 @@ class Room:
         return "memory" if self.path is None else f"the disk of {self.path}"
 
     def _advice(self) -> str:
-        fewer = "" if self.path is not None else "on disk with path=, or fewer of the latest rows with last=, or "
-        return f"Record {fewer}fewer weights with select=, or every tenth step with every=10."
+        other = "on disk with path=, or fewer of the latest rows with last=, or "
+        if self.path is not None:
+            other = 'one byte a weight with encoding="delta-int8", or ' if self.encoding == "exact" else ""
+        return f"Record {other}fewer weights with select=, or every tenth step with every=10."

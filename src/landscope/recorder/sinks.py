@@ -65,6 +65,11 @@ class MemorySink:
     def check_there(self) -> None:
         """Memory is always there."""
 
+    def check_room(self) -> None:
+        """Raise if memory has no room for two blocks more."""
+        if self._last is None:
+            self._room.check_next(self._pool.rows)
+
     def sync(self) -> None:
         """Memory does not outlive a power cut."""
 
@@ -74,9 +79,7 @@ class MemorySink:
             self._pool.give_back(rows.weights)
             rows = dataclasses.replace(rows, weights=rows.weights.clone())
         self._kept.append(rows)
-        if self._last is None:
-            self._room.check_next(self._pool.rows)
-        else:
+        if self._last is not None:
             held = sum(map(len, self._kept))
             while held - len(self._kept[0]) >= self._last:
                 held -= len(self._kept[0])
@@ -123,6 +126,9 @@ class FollowingSink:
 
     def check_there(self) -> None:
         """The process that writes looks after the folder."""
+
+    def check_room(self) -> None:
+        """Nothing is kept."""
 
     def sync(self) -> None:
         """The process that writes flushes."""
@@ -222,6 +228,9 @@ class DiskSink:
         """Raise if the folder was deleted, or a block could not be written."""
         self._writer.wait()
         self._table.store.check_there()
+
+    def check_room(self) -> None:
+        """A disk that is full tells it when a block is written."""
 
     def sync(self) -> None:
         """Flush the rows to the disk."""

@@ -15,9 +15,9 @@ from landscope.recorder.blocks import Rows
 from landscope.results import stamp
 from landscope.storage.rows import RowStore
 from landscope.trajectory import trajectory_attributes, trajectory_columns
-from landscope.trajectory.deltas import DeltaEncoder, DeltaRows, delta_columns, keys_path
+from landscope.trajectory.deltas import DeltaEncoder, DeltaRows, delta_columns, encoded_bytes, keys_path
 
-__all__ = ["ENCODINGS", "DeltaTable", "Encoding", "ExactTable", "create_table", "open_table"]
+__all__ = ["ENCODINGS", "DeltaTable", "Encoding", "ExactTable", "bytes_of_a_row", "create_table", "open_table"]
 
 Encoding = Literal["exact", "delta-int8"]
 ENCODINGS: tuple[Encoding, ...] = ("exact", "delta-int8")
@@ -47,7 +47,7 @@ class ExactTable:
 
     def steps(self) -> np.ndarray:
         """Step of each row."""
-        return self.store.read("steps", 0, self.store.rows)
+        return self.store.read("steps", 0, self.n_rows)
 
     def holds(self, row: int, weights: Tensor) -> bool:
         """Whether a row is that of these weights."""
@@ -75,13 +75,21 @@ class DeltaTable(ExactTable):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._keys = RowStore.open(keys_path(path), writable=True)
+        self._n_lost = self.store.rows - DeltaRows(self.store, path).n_rows
+        """Rows at the end whose row in full a power cut has taken."""
         self._encoder = DeltaEncoder(self.n_rows)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows that can be read."""
+        return self.store.rows - self._n_lost
 
     def holds(self, row: int, weights: Tensor) -> bool:
         """Whether a row may be that of these weights: within the error of the encoding, and twice its rounding."""
         rows = DeltaRows(self.store, self.path)
         recorded = rows.read(row, row + 1)[0]
-        rounding = 2 * torch.finfo(recorded.dtype).eps * recorded.abs()
+        numbers = torch.finfo(recorded.dtype)
+        rounding = 2 * numbers.eps * recorded.double().abs().clamp(min=numbers.tiny)
         return bool(((weights.to("cpu", recorded.dtype) - recorded).abs() <= rows.errors(row) + rounding).all())
 
     def append(self, rows: Rows) -> None:
@@ -97,12 +105,17 @@ class DeltaTable(ExactTable):
         """Remove all rows but the first ones; the next one is stored in full."""
         super().truncate(n_rows)
         self._keys.truncate(int((self._keys.read("row", 0, self._keys.rows) < n_rows).sum()))
-        self._encoder = DeltaEncoder(n_rows)
+        self._n_lost, self._encoder = 0, DeltaEncoder(n_rows)
 
     def sync(self) -> None:
         """Flush the rows to the disk, those in full first."""
         self._keys.sync()
         super().sync()
+
+
+def bytes_of_a_row(dim: int, dtype: torch.dtype, encoding: Encoding) -> int:
+    """Bytes that the weights of a row take on the disk."""
+    return dim * dtype.itemsize if encoding == "exact" else encoded_bytes(dim, dtype)
 
 
 def create_table(

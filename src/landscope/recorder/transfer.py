@@ -18,25 +18,30 @@ class Transfer:
     """
 
     def __init__(self, *tensors: Tensor) -> None:
-        self._event: torch.cuda.Event | None = None
         self._copies = [self._begun(tensor) for tensor in tensors]
-        if any(tensor.is_cuda for tensor in tensors):
-            self._event = torch.cuda.Event()
-            self._event.record()
+        self._events = [self._end_of_copies(device) for device in {one.device for one in tensors if one.is_cuda}]
 
     @staticmethod
     def _begun(tensor: Tensor) -> Tensor:
         if not tensor.is_cuda:
             return tensor.cpu()
-        return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+        copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
+        return copy.copy_(tensor, non_blocking=True)
+
+    @staticmethod
+    def _end_of_copies(device: torch.device) -> torch.cuda.Event:
+        """What says that the copies are complete: in the stream of that device, which need not be the current one."""
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(device))
+        return event
 
     @property
     def has_arrived(self) -> bool:
         """Whether the copies are complete; it does not wait."""
-        return self._event is None or self._event.query()
+        return all(event.query() for event in self._events)
 
     def wait(self) -> list[Tensor]:
         """The copies, once they are complete."""
-        if self._event is not None:
-            self._event.synchronize()
+        for event in self._events:
+            event.synchronize()
         return self._copies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -26,7 +27,7 @@ class BlockWriter:
         self._write, self._pool = write, pool
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: collections.deque[Future[None]] = collections.deque()
-        self._has_failed = False
+        self._has_failed, self._process = False, os.getpid()
 
     def begin(self) -> None:
         """Write again after a failure: the rows that are missing will be recorded again."""
@@ -41,7 +42,12 @@ class BlockWriter:
         self.wait(_WAITING - 1)
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "landscope-recorder")  # at exit, Python waits until all is written
-        self._waiting.append(self._thread.submit(self._written, rows))
+        try:
+            self._waiting.append(self._thread.submit(self._written, rows))
+        except RuntimeError:  # Python ends, or the system has no further thread
+            self._thread = None
+            self.wait()
+            self._written(rows)
 
     def wait(self, leave: int = 0) -> None:
         """Wait until at most some blocks are not written yet.
@@ -52,8 +58,16 @@ class BlockWriter:
         Raises:
             Exception: What ``write`` raised; once.
         """
+        if self._process != os.getpid():  # a fork: the thread, and what it has to write, are those of the parent
+            self._thread, self._process = None, os.getpid()
+            self._waiting.clear()
         while len(self._waiting) > leave:
-            self._waiting.popleft().result()
+            first = self._waiting[0]
+            try:
+                first.result()
+            finally:
+                if first.done():  # or else Ctrl-C came, and the thread still writes
+                    self._waiting.popleft()
 
     def _written(self, rows: Rows) -> None:
         try:

@@ -33,10 +33,16 @@ def with_all_samples(data: Any) -> Any:
     if is_shard(data):
         return _of_all_processes(data)
     if _n_dropped(data):
-        indices = data.sampler.indices if isinstance(data.sampler, SubsetRandomSampler) else None
-        samples = data.dataset if indices is None else Subset(data.dataset, list(indices))
-        return DataLoader(samples, batch_size=data.batch_size, collate_fn=data.collate_fn)
+        return DataLoader(_drawn_from(data), batch_size=data.batch_size, collate_fn=data.collate_fn)
     return data
+
+
+def _drawn_from(loader: DataLoader[Any]) -> Any:
+    """The samples that a loader draws from: a sampler may leave out those that are held out."""
+    batches = loader.batch_sampler
+    sampler = getattr(getattr(batches, "batch_sampler", batches), "sampler", None)  # accelerate holds torch's batches
+    is_part = isinstance(sampler, SubsetRandomSampler)
+    return Subset(loader.dataset, list(sampler.indices)) if is_part else loader.dataset
 
 
 def is_shard(data: Any) -> bool:
@@ -53,7 +59,7 @@ def _of_all_processes(loader: DataLoader[Any]) -> DataLoader[Any]:
             hint="Pass a list with the same batches in all processes.",
         )  # fmt: skip
     size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
-    return DataLoader(loader.dataset, batch_size=size, collate_fn=loader.collate_fn)
+    return DataLoader(_drawn_from(loader), batch_size=size, collate_fn=loader.collate_fn)
 
 
 def warn_of_draws(data: Any) -> None:

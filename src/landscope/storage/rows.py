@@ -222,15 +222,15 @@ class RowStore:
         """
         if not 0 <= start <= stop <= self.rows:
             raise IndexError(f"rows {start} to {stop} of {self.rows}")
-        try:
-            return self._read(name, start, stop, part)
-        except StorageError:
-            # The writer has put the rows of a short segment into a longer one.
-            segments = self._segments
-            self._set(self._marked()[0])
-            if segments == self._segments or self.rows < stop:
-                raise
-            return self._read(name, start, stop, part)
+        while True:
+            try:
+                return self._read(name, start, stop, part)
+            except StorageError:
+                # The writer has put the rows of a short segment into a longer one, perhaps again and again.
+                segments = self._segments
+                self._set(self._marked()[0])
+                if segments == self._segments or self.rows < stop:
+                    raise
 
     def _read(self, name: str, start: int, stop: int, part: slice) -> np.ndarray:
         column, found = self._columns[name], []
@@ -259,11 +259,14 @@ class RowStore:
 
         The latest marker counts up to the first segment that is not whole, but never less than what was flushed.
         """
-        safe = self._segments_of(self._own(_SAFE, _read(self.path, _SAFE)))
+        told_safe = _read(self.path, _SAFE)
+        safe = self._segments_of(self._own(_SAFE, told_safe))
         try:
             told = read_checked(self.path / _LATEST)
             before = told.pop("flushed")
             added = self._segments_of(told)
+            if _read(self.path, _SAFE) != told_safe:  # a writer has flushed rows between the two markers
+                return self._marked()
         except (StorageError, KeyError):  # there is none, or a power cut has taken it
             return safe, safe
         self._own(_LATEST, told)

@@ -145,7 +145,10 @@ class Segment:
 
     def _check_once(self, folder: Path, name: str, number: int, values: np.ndarray, checked: set[Checked]) -> None:
         file = _file(folder, name, self.name)
-        state = file.stat()
+        try:
+            state = file.stat()
+        except OSError as error:  # the writer has put its rows into a longer segment
+            raise _damaged(file, first_lines(error)) from error
         this = (file.name, state.st_ino, state.st_mtime_ns, state.st_size, number)
         if this not in checked:
             self._check(folder, name, number, values)

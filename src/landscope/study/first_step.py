@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
-from landscope.optimizer_steps import ends_step
-from landscope.recorder import shared_rate
+from landscope.optimizer_steps import ends_step, shared_rate
 from landscope.risk.data import call_model, is_pair_of_tensors
 from landscope.seeded import seeded
 from landscope.study.checkpoints import fresh_copy

@@ -28,7 +28,6 @@ from landscope.study.reach import check_reach, note_reach, note_whole, shorten
 from landscope.study.second_moments import SecondMoments
 from landscope.study.training_facts import facts_of
 from landscope.study.whole_training import check_rows
-from landscope.trajectory import open_trajectory
 
 __all__ = ["StudyRecorder", "check_recorded", "is_recorded"]
 
@@ -111,7 +110,7 @@ class StudyRecorder:
         self._recorder.check_room()
         shorten(self._folder, self._step)
         self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
-        self._recorder.__enter__()
+        self._recorder.begin()
         store = RowStore.open(self._path)
         self._schedule = self._schedule_from(int(store.read("steps", 0, 1)[0]) if store.rows else self._step + 1)
         if not store.rows or not self._keeps(self._step):  # of a training that begins again, or that now goes on
@@ -183,8 +182,9 @@ class StudyRecorder:
         """Keep the model after the last step, unless its weights are no longer those of that step."""
         if self._step in self._checkpoints.steps() or not RowStore.open(self._path).rows:
             return
-        last = open_trajectory(self._path).row(-1)
-        if torch.equal(self._recorder.space.flatten(self._model).to("cpu", last.dtype), last):
+        rows, tensors = self._recorder.changes.last_weights(), self._recorder.space.tensors(self._model)
+        pairs = zip(rows, tensors, strict=False)  # no rows where the last one is not held
+        if rows and all(torch.equal(row.cpu(), tensor.detach().reshape(-1).cpu()) for row, tensor in pairs):
             self._checkpoints.save(self._step, self._model)
             self._keep_moments()
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from landscope.errors import InputError
-from landscope.recorder import shared_rate
+from landscope.optimizer_steps import shared_rate
 from landscope.storage.folder import ResultFolder
 
 __all__ = ["TrainingFacts", "check_heavy_ball", "facts_of", "training_facts"]

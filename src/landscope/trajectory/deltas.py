@@ -26,7 +26,7 @@ from torch import Tensor
 from landscope.errors import StorageError
 from landscope.storage.rows import RowStore
 
-__all__ = ["DeltaEncoder", "DeltaRows", "Encoded", "delta_columns", "keys_path"]
+__all__ = ["DeltaEncoder", "DeltaRows", "Encoded", "delta_columns", "encoded_bytes", "keys_path"]
 
 _GROUP = 256
 """Weights that share a scale."""
@@ -49,6 +49,11 @@ def delta_columns(dim: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         "scales": ((-(-dim // _GROUP),), np.dtype(np.float32)),
         "key": ((), np.dtype(np.int64)),
     }
+
+
+def encoded_bytes(dim: int, dtype: torch.dtype) -> int:
+    """Bytes of an encoded row, with its share of a row in full."""
+    return dim + 4 * -(-dim // _GROUP) + -(-dim * dtype.itemsize // _KEY_EVERY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,16 +88,18 @@ class DeltaEncoder:
     def encode(self, rows: Float[Tensor, "rows N"]) -> Encoded:
         """Encode rows that follow those before."""
         n_rows, dim = rows.shape
-        deltas = torch.zeros(n_rows, dim, dtype=torch.int8)
-        scales, keys, in_full = torch.zeros(n_rows, -(-dim // _GROUP)), [], {}
+        deltas = torch.zeros(n_rows, dim, dtype=torch.int8, device=rows.device)
+        scales = torch.zeros(n_rows, -(-dim // _GROUP), dtype=torch.float32, device=rows.device)
+        keys: list[int] = []
+        in_full: dict[int, Tensor] = {}
         for number, row in enumerate(rows):
             if not self._follows(row, deltas[number], scales[number]):
-                self._latest, self._key = row.clone(), self._next
+                self._latest, self._key = _in_sums(row), self._next
                 in_full[self._next] = row
                 deltas[number], scales[number] = 0, 0
             keys.append(self._key)
             self._next += 1
-        return Encoded(deltas, scales, torch.tensor(keys), in_full)
+        return Encoded(deltas, scales, torch.tensor(keys, device=rows.device), in_full)
 
     def _follows(self, row: Tensor, deltas: Tensor, scales: Tensor) -> bool:
         """Encode a row; False if it has to be stored in full."""
@@ -116,6 +123,11 @@ def _encode_piece(now: Tensor, before: Tensor, stored: Tensor, scale: Tensor) ->
     step = _of_weights(scale, slice(0, len(now))).to(change.dtype)
     stored.copy_(torch.where(step > 0, change / step, 0.0).round_().clamp_(-_LARGEST, _LARGEST))
     before.add_(step * stored)
+
+
+def _in_sums(row: Tensor) -> Tensor:
+    """A copy of a row in the type in which steps are added up: half precision would round, or lose, their scales."""
+    return row.to(torch.promote_types(row.dtype, torch.float32), copy=True)
 
 
 def _of_weights(scales: Tensor, columns: slice) -> Tensor:
@@ -155,7 +167,8 @@ class DeltaRows:
         first, last, step = columns.indices(self.shape[1])
         if step != 1:
             raise IndexError(f"columns in steps of {step}")
-        found = torch.empty(stop - start, max(0, last - first), dtype=torch.from_numpy(np.empty(0, self.dtype)).dtype)
+        dtype = torch.from_numpy(np.empty(0, self.dtype)).dtype
+        found = torch.empty(stop - start, max(0, last - first), dtype=dtype, device="cpu")
         if not found.numel():
             return found
         for key, end in self._spans(start, stop):
@@ -174,7 +187,7 @@ class DeltaRows:
 
     def _add_up(self, key: int, rows: slice, columns: slice, found: Tensor) -> None:
         place = self._places[key]
-        value = torch.from_numpy(self._keys.read("weights", place, place + 1, columns)[0])
+        value = _in_sums(torch.from_numpy(self._keys.read("weights", place, place + 1, columns)[0]))
         groups = slice(columns.start // _GROUP, -(-columns.stop // _GROUP))
         deltas = torch.from_numpy(self._store.read("deltas", key, rows.stop, columns))
         scales = torch.from_numpy(self._store.read("scales", key, rows.stop, groups))

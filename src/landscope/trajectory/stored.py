@@ -111,7 +111,7 @@ def stored_dtype(precision: torch.dtype) -> torch.dtype:
 def trajectory_columns(space: ParameterSpace, precision: torch.dtype) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """The columns of a trajectory on disk."""
     return {
-        "weights": ((space.dim,), torch.empty(0, dtype=stored_dtype(precision)).numpy().dtype),
+        "weights": ((space.dim,), torch.empty(0, dtype=stored_dtype(precision), device="cpu").numpy().dtype),
         "steps": ((), np.dtype(np.int64)),
         "learning_rate": ((), np.dtype(np.float64)),
         "loss": ((), np.dtype(np.float64)),

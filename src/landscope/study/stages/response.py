@@ -13,10 +13,9 @@ from landscope._checks import check_hooked
 from landscope.errors import InputError
 from landscope.noise.response import DirectResponse, direct_response
 from landscope.noise.springs import spring_ranks
-from landscope.optimizer_steps import ends_step
+from landscope.optimizer_steps import ends_step, shared_rate
 from landscope.parameters import ParameterSpace
 from landscope.protocols import ProgressCallback
-from landscope.recorder import shared_rate
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.checkpoints import fresh_copy
