@@ -50,6 +50,13 @@ def recorder(**settings):
     return ls.TrajectoryRecorder(model, sgd(model), **settings)
 
 
+def held(**settings):
+    model = net()
+    penalty = ls.penalties.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
+    with ls.ProximalSteps(penalty, model, sgd(model), **settings) as steps:
+        return steps
+
+
 def memory(**settings):
     return ls.TaskMemory(net(), **{"method": "ldc", **settings})
 
@@ -118,6 +125,7 @@ VALID = {
         memory,
         {"strength": 1.0, "n_modes": 2, "window": 5, "every": 1, "ratio": math.e, "rank": 2, "hold_every": 3},
     ),
+    "ProximalSteps": (held, {"every": 2}),
     "Trajectory.thin": (WINDOW.thin, {"every": 2}),
     "Trajectory.check": (WINDOW.check, {"minimum_rows": 2}),
     "Trajectory.blocks": (lambda **settings: list(WINDOW.blocks(**settings)), {"rows": 20}),
