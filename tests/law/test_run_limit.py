@@ -47,6 +47,7 @@ def test_the_limit_of_bowls_is_their_exponent(true_psi):
     assert 0.8 < found.amplitude < 1.2
 
 
+@pytest.mark.slow
 def test_the_criterion_keeps_nineteen_of_twenty_runs_and_the_interval_holds():
     found = [limit_of(bowls(0.0, seed), n_points=20) for seed in range(60)]
     known = [one for one in found if not one.reason]

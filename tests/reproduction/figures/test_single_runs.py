@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import mean_with_interval
 from landscope.progress import QuietReporter
@@ -14,6 +16,7 @@ from landscope.reproduction.seed_summary import LAW_ROWS
 PAIRS = ((100, 0.2), (50, 0.2))
 
 
+@pytest.mark.slow
 def test_fig2_has_the_numbers_of_its_runs(plan):
     plan = dataclasses.replace(plan, pairs=PAIRS)
     results = reproduce(plan, [FIGURES["fig2"]], QuietReporter())
