@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -21,7 +21,16 @@ __all__ = [
 
 _ROUNDING = 1e-3
 """Largest relative difference of a number that several processes measured from the same data."""
-_Value = TypeVar("_Value")
+
+
+@runtime_checkable
+class _CanMove(Protocol):
+    """What holds tensors and can be brought to a device."""
+
+    def to(self: _Moves, device: torch.device | str, /) -> _Moves: ...
+
+
+_Moves = TypeVar("_Moves", bound=_CanMove)
 
 
 def sums_over_processes(numbers: Sequence[float], device: torch.device) -> list[float]:
@@ -72,18 +81,18 @@ def check_same(name: str, value: float, device: torch.device, *, hint: str) -> N
         )
 
 
-def of_first_process(value: _Value, device: torch.device) -> _Value:
+def of_first_process(value: _Moves, device: torch.device) -> _Moves:
     """The value of the first process, which all take, so that no bit differs; every process must call it.
 
     Args:
-        value: What this process has; anything that can be pickled.
-        device: Device of the weights.
+        value: What this process has: a penalty, or anything else with ``to(device)`` that can be pickled.
+        device: Device of the weights of this process.
     """
     if n_processes() == 1:
         return value
-    values = [value]
+    values = [value.to("cpu")]  # its tensors are on a device of the first process
     dist.broadcast_object_list(values, 0, device=device)
-    return values[0]
+    return values[0].to(device)
 
 
 _claimed: dict[str, bool] = {}
