@@ -84,7 +84,7 @@ FIGURES = {
     },
 }  # fmt: skip
 """Figures with the constants that make them tiny."""
-ALIKE = (basin_ablations, continual_further, language, sec_s8, split_digits)
+ALIKE = (basin_ablations, continual_further, fig4, language, sec_s7, sec_s8, split_digits)
 """Figures that the others and tests of their parts stand for; tried with the slow tests."""
 SMOKE = {"train_samples": 600, "batch_size": 100, "learning_rate": 0.2, "hidden": (12, 12)}
 
