@@ -99,6 +99,7 @@ def test_a_recording_is_analysed_stage_by_stage_and_reported_without_its_model(f
     assert {claim["claim"]: claim["verdict"] for claim in json.loads(out)} == found["verdicts"]
 
 
+@pytest.mark.slow
 def test_later_stages_and_a_function_without_arguments(folder, landscope):
     code, out, _ = landscope("analyse", "runs/mine", "--study", "my_study:make_here", "--noise", "--json")
     assert code == 0

@@ -31,6 +31,18 @@ def record(model, optimizer, path, n_steps):
             optimizer.step()
 
 
+def errors_of(kind, model, optimizer, path):
+    """The errors of a training that catches them and goes on, and its recorder."""
+    errors = []
+    with ls.TrajectoryRecorder(model, optimizer, path=path) as recorder:
+        for _ in range(100):
+            try:
+                optimizer.step()
+            except kind as error:
+                errors.append((recorder.step, str(error)))
+    return errors, recorder
+
+
 def fails_once(monkeypatch, at_block):
     """The disk is full for one block, and has room again for the next ones."""
     append, calls = RowStore.append, []
@@ -47,16 +59,9 @@ def fails_once(monkeypatch, at_block):
 
 def test_an_error_of_the_disk_stops_the_recording_and_no_row_is_missing_between_others(tmp_path, monkeypatch):
     calls = fails_once(monkeypatch, at_block=3)
-    model, optimizer = training()
-    errors = []
-    with ls.TrajectoryRecorder(model, optimizer, path=tmp_path / "rows") as recorder:
-        for _ in range(100):
-            try:
-                optimizer.step()
-            except StorageError as error:
-                errors.append(str(error))
-    assert len(errors) == 1
-    assert "No space left" in errors[0]
+    errors, recorder = errors_of(StorageError, *training(), tmp_path / "rows")
+    ((_, said),) = errors
+    assert "No space left" in said
     assert recorder.trajectory().steps.tolist() == list(range(1, 21))
     assert calls == [10, 10, 10]
 
@@ -167,16 +172,9 @@ def test_any_error_of_the_thread_stops_the_recording(tmp_path, monkeypatch):
         raise MemoryError("no memory")
 
     monkeypatch.setattr(RowStore, "append", append)
-    model, optimizer = training()
-    errors = []
-    with ls.TrajectoryRecorder(model, optimizer, path=tmp_path / "rows") as recorder:
-        for _ in range(100):
-            try:
-                optimizer.step()
-            except MemoryError:
-                errors.append(recorder.step)
-    assert len(errors) == 1
-    assert recorder.step == errors[0]
+    errors, recorder = errors_of(MemoryError, *training(), tmp_path / "rows")
+    ((step, _),) = errors
+    assert recorder.step == step
 
 
 def test_a_recorder_that_is_closed_when_python_ends_writes_its_rows(tmp_path):

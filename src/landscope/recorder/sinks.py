@@ -116,7 +116,9 @@ class FollowingSink:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._n_rows = path, 0
+        self._path = path
+        self._last: int | None = None
+        """The step of the last row."""
 
     def check(self, first_step: int, weights: Tensor) -> None:
         """The process that writes checks."""
@@ -134,8 +136,8 @@ class FollowingSink:
         """The process that writes flushes."""
 
     def add(self, rows: Rows) -> None:
-        """Count the rows, and note the last step."""
-        self._n_rows, self._last = self._n_rows + len(rows), int(rows.steps[-1])
+        """Note the last step."""
+        self._last = int(rows.steps[-1])
 
     def trajectory(self) -> Trajectory | None:
         """The rows so far, once the other process has written them.
@@ -143,7 +145,7 @@ class FollowingSink:
         Raises:
             StorageError: If it does not.
         """
-        if not self._n_rows:
+        if self._last is None:
             return None
         deadline = time.monotonic() + _SECONDS
         while time.monotonic() < deadline:

@@ -30,8 +30,6 @@ class ExactTable:
         path: Folder of a table that exists.
     """
 
-    encoding: Encoding = "exact"
-
     def __init__(self, path: Path) -> None:
         self.path, self.store = path, RowStore.open(path, writable=True)
 
@@ -69,8 +67,6 @@ class ExactTable:
 
 class DeltaTable(ExactTable):
     """Rows with one byte a weight, and every 64th in full, see :mod:`landscope.trajectory.deltas`."""
-
-    encoding: Encoding = "delta-int8"
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

@@ -108,7 +108,10 @@ class _Workers:
             StorageError: If workers were killed again and again.
         """
         left = list(jobs)
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
+            if attempt:
+                self.end()
+                self._pool = start_executor(*self._settings)
             started, left = {self._pool.submit(_timed, job, QuietReporter()): job for job in left}, []
             for done in concurrent.futures.as_completed(started):
                 try:
@@ -121,8 +124,6 @@ class _Workers:
                 yield started[done], seconds
             if not left:
                 return
-            self.end()
-            self._pool = start_executor(*self._settings)
         raise StorageError(
             expected="every process to finish its job",
             got=f"a killed process in each of {_TRIES} attempts, perhaps because memory was short",
@@ -130,7 +131,7 @@ class _Workers:
         )
 
     def end(self) -> None:
-        """End the workers; those that are at a job finish it."""
+        """End the workers; those on this machine finish the job that they are at."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
