@@ -16,6 +16,7 @@ from landscope.results import stamp
 from landscope.storage.rows import RowStore
 from landscope.trajectory import trajectory_attributes, trajectory_columns
 from landscope.trajectory.deltas import DeltaEncoder, DeltaRows, delta_columns, encoded_bytes, keys_path
+from landscope.trajectory.rows import are_weights_of
 
 __all__ = ["ENCODINGS", "DeltaTable", "Encoding", "ExactTable", "bytes_of_a_row", "create_table", "open_table"]
 
@@ -49,8 +50,7 @@ class ExactTable:
 
     def holds(self, row: int, weights: Tensor) -> bool:
         """Whether a row is that of these weights."""
-        recorded = torch.from_numpy(self.store.read("weights", row, row + 1)[0])
-        return torch.equal(recorded, weights.to("cpu", recorded.dtype))
+        return are_weights_of(torch.from_numpy(self.store.read("weights", row, row + 1)[0]), weights, None)
 
     def append(self, rows: Rows) -> None:
         """Add rows."""
@@ -81,12 +81,9 @@ class DeltaTable(ExactTable):
         return self.store.rows - self._n_lost
 
     def holds(self, row: int, weights: Tensor) -> bool:
-        """Whether a row may be that of these weights: within the error of the encoding, and twice its rounding."""
+        """Whether a row may be that of these weights."""
         rows = DeltaRows(self.store, self.path)
-        recorded = rows.read(row, row + 1)[0]
-        numbers = torch.finfo(recorded.dtype)
-        rounding = 2 * numbers.eps * recorded.double().abs().clamp(min=numbers.tiny)
-        return bool(((weights.to("cpu", recorded.dtype) - recorded).abs() <= rows.errors(row) + rounding).all())
+        return are_weights_of(rows.read(row, row + 1)[0], weights, rows.errors(row))
 
     def append(self, rows: Rows) -> None:
         """Add rows; those in full come first, so that a row that is there can be read."""

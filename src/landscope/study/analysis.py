@@ -36,7 +36,7 @@ from landscope.study.training_facts import TrainingFacts, training_facts
 from landscope.study.windows import Windows, choose_windows
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
-from landscope.trajectory.rounding import rounding_caveat
+from landscope.trajectory.rounding import encoding_caveat, rounding_caveat
 from landscope.trajectory.spacing import spacing_caveat, unevenness
 
 __all__ = ["Analysis"]
@@ -172,7 +172,7 @@ class Analysis:
             StorageError: If the saved model is not the one that was recorded.
         """
         risk = self.subject.risk(model_at_centre(self), self.space, batch_norm=self.settings.batch_norm)
-        if self.settings.w0 == "last" and not torch.equal(risk.w0.cpu(), self.window.row(-1).to(risk.w0.dtype).cpu()):
+        if self.settings.w0 == "last" and not self.window.holds(-1, risk.w0):
             raise StorageError(
                 expected=f"the last recorded weights of the window in {self.checkpoints.file(self.windows.step)}",
                 got="other weights",
@@ -274,10 +274,11 @@ class Analysis:
     @property
     def caveats(self) -> list[str]:
         """What to know of the recording before reading the numbers that it gave."""
-        rounding = self.load_if_there(saved.ROUNDING)
+        rounding, spectrum = self.load_if_there(saved.ROUNDING), self.load_if_there(saved.SPECTRUM)
         found = (
             self.rate_caveat, spacing_caveat(self.window.steps), centre_caveat(self.settings.w0),
             rounding_caveat(rounding) if rounding else "", steps_caveat(self.folder), self._data_caveat,
+            encoding_caveat(self.window, spectrum.variance) if spectrum else "",
         )  # fmt: skip
         return [caveat for caveat in found if caveat]
 

@@ -42,9 +42,8 @@ def import_trajectory(folder: ResultFolder, model: nn.Module, trajectory: Trajec
             got="one without a space",
             hint="Record it with TrajectoryRecorder, or pass space= to Trajectory.of.",
         )
-    last = recorded.row(-1)
-    own = recorded.space.flatten(model).to(last.dtype).cpu()
-    if not torch.equal(own, last):
+    own = recorded.space.flatten(model)
+    if not recorded.holds(-1, own):
         raise InputError(
             expected="the model as it was at the last row of the trajectory",
             got="other weights",
@@ -55,7 +54,8 @@ def import_trajectory(folder: ResultFolder, model: nn.Module, trajectory: Trajec
         kept = Checkpoints(folder.path / "checkpoints")
         kept.drop(kept.steps())
         kept.save(int(recorded.steps[-1]), model)
-        _write_rows(folder, recorded)
+        rows = _EndingAt(recorded, own.cpu())
+        _write_rows(folder, dataclasses.replace(recorded, _rows=rows, _selection=slice(0, len(recorded), 1)))
 
 
 def import_checkpoints(
@@ -85,6 +85,24 @@ def import_checkpoints(
             _write_rows(folder, _rows_of_models(there.kept, steps, model, space))
         else:
             note_whole(folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class _EndingAt:
+    """Rows of a recording, with the last one as the model has it: rows that were encoded are not exact."""
+
+    recorded: Trajectory
+    last: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.recorded), self.recorded.dim)
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
+        rows = self.recorded.rows(start, stop, columns)
+        if start < stop == len(self.recorded):
+            rows = torch.cat([rows[:-1], self.last[None, columns].to(rows)])
+        return rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,10 +183,7 @@ class _There:
         if self.recorded is None or self.recorded.space is None:
             return
         found = (self.recorded.steps == step).nonzero().flatten().tolist()
-        if found and not torch.equal(
-            self.recorded.space.flatten(model).to("cpu", self.recorded.row(found[0]).dtype),
-            self.recorded.row(found[0]),
-        ):
+        if found and not self.recorded.holds(found[0], self.recorded.space.flatten(model)):
             raise _another(step, "the weights that were recorded", "others")
 
 

@@ -12,10 +12,13 @@ from landscope._checks import check_trajectory
 from landscope.results import Result, stamp
 from landscope.trajectory.trajectory import Trajectory
 
-__all__ = ["HeldByRounding", "held_by_rounding", "rounding_caveat", "spacing_of"]
+__all__ = ["HeldByRounding", "encoding_caveat", "held_by_rounding", "rounding_caveat", "spacing_of"]
 
 _MOST = 0.1
 """Share of the steps of single weights that may be lost before it is said."""
+_CLEARLY_MORE = 10
+"""Variance over that of rounding from which on a mode is one of the training."""
+_SOME_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -131,4 +134,28 @@ def rounding_caveat(found: HeldByRounding) -> str:
         f"rounding to {found.precision} holds the weights: {100 * found.share:.0f} % of the steps of single weights "
         f"are zero because the update is below half the distance of two numbers, {found.spacing:.2g} in the middle"
         f"{never}; variances, D and tau show rounding: train with a float32 copy of the weights, and record that"
+    )
+
+
+def encoding_caveat(window: Trajectory, variance: Float[Tensor, " k"]) -> str:
+    r"""What to know of modes in which rows with one byte a weight move little; empty where they move far enough.
+
+    A weight is off by at most e, evenly spread, so that its error has the variance :math:`e^2/3`; the errors of weights
+    are independent, and so every direction has their mean.
+
+    Args:
+        window: The rows.
+        variance: Variance of each mode.
+    """
+    some = torch.linspace(0, len(window) - 1, min(len(window), _SOME_ROWS)).long().tolist()
+    errors = [error for error in map(window.errors, some) if error is not None]
+    if not errors:
+        return ""
+    rounding = float(torch.stack([error.double().square().mean() / 3 for error in errors]).mean())
+    count = int((variance < _CLEARLY_MORE * rounding).sum())
+    if not count:
+        return ""
+    return (
+        f"rows hold one byte a weight, which adds a variance of {rounding:.2g} in every direction; {count} of the "
+        f"{len(variance)} modes have less than ten times that, so that exponents over them are those of rounding too"
     )

@@ -15,7 +15,10 @@ from torch import Tensor
 from landscope.errors import InputError
 from landscope.storage.rows import RowStore
 
-__all__ = ["BlockRows", "MemoryRows", "Rows", "SomeColumns", "StoredRows", "check_rates", "check_rows"]
+__all__ = [
+    "BlockRows", "InexactRows", "MemoryRows", "Rows", "SomeColumns", "StoredRows", "are_weights_of", "check_rates",
+    "check_rows", "errors_of",
+]  # fmt: skip
 
 
 def check_rows(weights: Tensor) -> None:
@@ -65,6 +68,31 @@ class Rows(Protocol):
     def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
         """Rows ``start`` to ``stop``, all columns or some."""
         ...
+
+
+@runtime_checkable
+class InexactRows(Protocol):
+    """A source of weights that were rounded when they were stored."""
+
+    def errors(self, row: int) -> Tensor:
+        """How far each weight of a row may be from its value."""
+        ...
+
+
+def are_weights_of(row: Tensor, weights: Tensor, errors: Tensor | None) -> bool:
+    """Whether a row is that of these weights: to the bit, or within errors and twice the rounding of a sum.
+
+    Args:
+        row: The row as it was stored, on the CPU.
+        weights: The weights.
+        errors: How far each weight of the row may be from its value; None for an exact row.
+    """
+    own = weights.to("cpu", row.dtype)
+    if errors is None:
+        return torch.equal(own, row)
+    numbers = torch.finfo(row.dtype)
+    rounding = 2 * numbers.eps * row.double().abs().clamp(min=numbers.tiny)
+    return bool(((own - row).abs() <= errors + rounding).all())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,3 +177,12 @@ class SomeColumns:
         rows = self.source.read(start, stop, slice(first, last + 1))
         rows = rows if len(wanted) == rows.shape[1] else rows[:, wanted - first]
         return rows if self.scale is None else rows * self.scale[columns].to(rows)
+
+
+def errors_of(rows: Rows, number: int) -> Tensor | None:
+    """How far each weight of a row may be from its value; None where rows are exact."""
+    if isinstance(rows, SomeColumns):
+        errors = errors_of(rows.source, number)
+        chosen = None if errors is None else errors[rows.columns]
+        return chosen if chosen is None or rows.scale is None else chosen * rows.scale.abs().to(chosen)
+    return rows.errors(number) if isinstance(rows, InexactRows) else None

@@ -17,7 +17,15 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.trajectory.checkpoint_files import find_checkpoints
 from landscope.trajectory.checkpoints import model_of_row
-from landscope.trajectory.rows import MemoryRows, Rows, SomeColumns, check_rates, check_rows
+from landscope.trajectory.rows import (
+    MemoryRows,
+    Rows,
+    SomeColumns,
+    are_weights_of,
+    check_rates,
+    check_rows,
+    errors_of,
+)
 from landscope.trajectory.spacing import rows_between, what_is_wrong
 
 __all__ = ["Trajectory", "check_fresh"]
@@ -228,6 +236,14 @@ class Trajectory:
         """One row; negative indices count from the end."""
         index = range(len(self))[index]
         return self.rows(index, index + 1)[0]
+
+    def holds(self, index: int, weights: Float[Tensor, " N"]) -> bool:
+        """Whether a row is that of these weights: to the bit, or of encoded rows within their error."""
+        return are_weights_of(self.row(index), weights, self.errors(index))
+
+    def errors(self, index: int) -> Float[Tensor, " N"] | None:
+        """How far each weight of a row may be from its value, where rows are encoded; None where they are exact."""
+        return errors_of(self._rows, range(*self._selection.indices(self._rows.shape[0]))[index])
 
     def blocks(self, rows: int | None = None) -> Iterator[Float[Tensor, "rows N"]]:
         """All rows in order, one bounded piece at a time."""
