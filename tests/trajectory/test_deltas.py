@@ -8,6 +8,7 @@ from torch import nn
 import landscope as ls
 from landscope.errors import InputError, StorageError
 from landscope.storage.rows import RowStore
+from landscope.trajectory import deltas
 from landscope.trajectory.deltas import _GROUP, DeltaEncoder, keys_path
 
 N = 3 * 4096 + 100
@@ -87,6 +88,31 @@ def test_rows_on_disk_are_those_of_the_slow_decoder(tmp_path, dtype):
         assert torch.equal(trajectory.rows(start, stop, columns), whole[start:stop, columns])
     assert trajectory.provenance["settings"]["encoding"] == "delta-int8"
     assert trajectory.precision is dtype
+
+
+def test_rows_one_after_another_are_decoded_once(tmp_path, monkeypatch):
+    rows = walk(150)
+    record(rows, tmp_path / "rows")
+    whole, decoded = ls.open_trajectory(tmp_path / "rows"), []
+    wanted = whole.weights
+
+    def counted(scales, columns):
+        decoded.append(columns.stop - columns.start)
+        return of_weights(scales, columns)
+
+    of_weights = deltas._of_weights
+    monkeypatch.setattr(deltas, "_of_weights", counted)
+    for size in (1, 7):
+        decoded.clear()
+        assert torch.equal(torch.cat(list(whole.blocks(size))), wanted)
+        assert sum(decoded) == wanted.numel()
+    decoded.clear()
+    for columns, panel in whole.panels(8 * 150 * 100):
+        assert torch.equal(panel, wanted[:, columns])
+    assert sum(decoded) == wanted.numel()
+    assert torch.equal(whole.row(70), wanted[70])
+    assert torch.equal(whole.row(69), wanted[69])
+    assert torch.equal(whole.rows(72, 74, slice(3, 300)), wanted[72:74, 3:300])
 
 
 def test_a_weight_takes_little_more_than_a_byte(tmp_path):

@@ -156,6 +156,8 @@ class DeltaRows:
         missing = next((number for number, key in enumerate(needed) if key not in self._places), len(needed))
         self._starts, self.n_rows = sorted(set(needed[:missing])), missing
         """Rows in full that are needed, and the number of rows that they give."""
+        self._latest: tuple[int, slice, Tensor] | None = None
+        """Number, columns and weights of the row that was decoded last: one that follows needs no row in full."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -186,15 +188,28 @@ class DeltaRows:
             yield key, min(following, stop)
 
     def _add_up(self, key: int, rows: slice, columns: slice, found: Tensor) -> None:
-        place = self._places[key]
-        value = _in_sums(torch.from_numpy(self._keys.read("weights", place, place + 1, columns)[0]))
+        """Decode rows that follow a row in full; where the row before them was decoded last, from there."""
+        first, value = self._before(key, rows.start, columns)
         groups = slice(columns.start // _GROUP, -(-columns.stop // _GROUP))
-        deltas = torch.from_numpy(self._store.read("deltas", key, rows.stop, columns))
-        scales = torch.from_numpy(self._store.read("scales", key, rows.stop, groups))
-        for number, (delta, scale) in enumerate(zip(deltas, scales, strict=True), key):
-            value.add_(_of_weights(scale, columns).to(value.dtype) * delta)
-            if number >= rows.start:
-                found[number - rows.start] = value
+        deltas = torch.from_numpy(self._store.read("deltas", first, rows.stop, columns))
+        scales = torch.from_numpy(self._store.read("scales", first, rows.stop, groups))
+        for start in range(columns.start - columns.start % _PIECE, columns.stop, _PIECE):
+            piece = slice(max(start, columns.start), min(start + _PIECE, columns.stop))
+            here = slice(piece.start - columns.start, piece.stop - columns.start)
+            own = slice(piece.start // _GROUP - groups.start, -(-piece.stop // _GROUP) - groups.start)
+            for number, (delta, scale) in enumerate(zip(deltas[:, here], scales[:, own], strict=True), first):
+                value[here].add_(_of_weights(scale, piece).to(value.dtype) * delta)
+                if number >= rows.start:
+                    found[number - rows.start, here] = value[here]
+        self._latest = rows.stop - 1, columns, value
+
+    def _before(self, key: int, row: int, columns: slice) -> tuple[int, Tensor]:
+        """The first row whose steps are to be added, and the weights before them."""
+        latest, self._latest = self._latest, None
+        if latest is not None and latest[1] == columns and key <= latest[0] < row:
+            return latest[0] + 1, latest[2]
+        place = self._places[key]
+        return key, _in_sums(torch.from_numpy(self._keys.read("weights", place, place + 1, columns)[0]))
 
     def errors(self, row: int) -> Float[Tensor, " N"]:
         """How far each weight of a row may be from its value: half a scale; 0 in rows in full."""
