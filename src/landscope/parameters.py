@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from landscope._checks import check_kind, check_one_point, check_vector
 from landscope.errors import InputError
+from landscope.sharded import assign, reshard, whole
 
 __all__ = ["ParameterSpace", "Selection", "inner_model", "named_layers", "named_tensors", "plain_name"]
 
@@ -43,6 +44,7 @@ def inner_model(model: nn.Module) -> nn.Module:
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The parameters of the inner model, each under all its names, without what ``torch.compile`` adds to them."""
+    reshard(model)
     parameters = inner_model(model).named_parameters(remove_duplicate=False)
     return {plain_name(name): tensor for name, tensor in parameters}
 
@@ -99,8 +101,8 @@ class ParameterSpace:
 
         Raises:
             InputError: If a pattern is not valid or matches nothing, or a selected parameter has no shape yet, has an
-                integer dtype, is tied to a parameter outside the selection, differs in dtype or device from the
-                others, or lies in parts in several processes (FSDP, tensor parallel).
+                integer dtype, is tied to a parameter outside the selection, or differs in dtype or device from the
+                others; or if the model is one of ``FullyShardedDataParallel``, which ``fully_shard`` replaces.
         """
         check_kind("the model", model, nn.Module, hint="Pass the model itself, not its parameters or its state.")
         if isinstance(select, ParameterSpace):
@@ -108,7 +110,7 @@ class ParameterSpace:
             return select
         everything = named_tensors(model)
         selected = _selected(inner_model(model), everything, select)
-        _check_whole(model, selected)
+        _check_keeps_shapes(model)
         _check_dtypes(selected)
         return cls(*_without_aliases(everything, selected))
 
@@ -173,14 +175,26 @@ class ParameterSpace:
         Raises:
             InputError: If a parameter is missing or has another shape, because the source is another model.
         """
-        tensors = self.tensors(source)
+        tensors = [tensor.detach() for tensor in self.tensors(source)]
         if any(tensor.is_meta for tensor in tensors):
             raise InputError(
                 expected="weights with values",
                 got="weights on the meta device, which have none",
                 hint="Load the weights first, as by model.to_empty(device=...) and load_state_dict(...).",
             )
-        return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        return torch.cat([whole(tensor).reshape(-1) for tensor in tensors])
+
+    def assign(self, model: nn.Module, w: Float[Tensor, " N"]) -> None:
+        """Write a vector of selected weights into a model.
+
+        Args:
+            model: The model.
+            w: A vector of length ``dim``.
+
+        Raises:
+            InputError: If the length is not ``dim``, or a parameter is missing or has another shape.
+        """
+        assign(model, self.tensors(model), self.unflatten(w).values())
 
     def unflatten(self, w: Float[Tensor, " N"]) -> dict[str, Tensor]:
         """Views of ``w`` in the shapes of the parameters, by name.
@@ -282,16 +296,13 @@ def _names_of(everything: Iterable[str]) -> str:
     return f"The model has: {listing or 'no parameters'}."
 
 
-def _check_whole(model: nn.Module, selected: Mapping[str, Tensor]) -> None:
-    """Raise if processes hold parts of the parameters: each would take its part for the whole."""
-    in_parts = [name for name, tensor in selected.items() if hasattr(tensor, "to_local")]
-    if not in_parts and not any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
-        return
-    raise InputError(
-        expected="parameters that each process holds whole", got=f"parts of {', '.join(in_parts) or 'all of them'}",
-        hint="Train with DistributedDataParallel, or select parameters that are not sharded. Of a sharded training, "
-        "save checkpoints with torch.distributed.checkpoint: Trajectory.from_checkpoints reads them.",
-    )  # fmt: skip
+def _check_keeps_shapes(model: nn.Module) -> None:
+    """Raise if FSDP of the first kind has joined parameters into vectors, of which nothing tells the shapes."""
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        raise InputError(
+            expected="parameters that keep their shapes", got="those of FullyShardedDataParallel, which joins them",
+            hint="Shard it with torch.distributed.fsdp.fully_shard(model), which replaces that class.",
+        )  # fmt: skip
 
 
 def _check_dtypes(selected: Mapping[str, Tensor]) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.errors import InputError
+from landscope.sharded import in_parts_of, whole
 from landscope.step_rules import (
     Scaling,
     averaging_beta,
@@ -166,7 +167,7 @@ def _per_mean_sign(root: Tensor, mean: Tensor, betas: tuple[float, float]) -> Te
 
 def _mean(roots: Sequence[Tensor]) -> float:
     count = sum(root.numel() for root in roots)
-    return float(torch.stack([root.sum(dtype=torch.float32) for root in roots]).sum()) / count
+    return float(torch.stack([whole(root).sum(dtype=torch.float32) for root in roots]).sum()) / count
 
 
 def _sizes(scaling: Scaling, tensor: Tensor, roots: Sequence[Tensor]) -> Float[Tensor, " n"]:
@@ -174,7 +175,7 @@ def _sizes(scaling: Scaling, tensor: Tensor, roots: Sequence[Tensor]) -> Float[T
     dtype = torch.promote_types(tensor.dtype, torch.float32)
     if scaling.root is None:
         return torch.full((tensor.numel(),), scaling.rate, dtype=dtype, device=tensor.device)
-    root = scaling.root.to(dtype).reshape(-1)
+    root = whole(scaling.root).to(dtype).reshape(-1)
     if bool((root <= 0).any()):
         root = torch.where(root > 0, root, _mean(roots))
     divisor = root + scaling.eps
@@ -201,7 +202,7 @@ class MovedWeights:
 
     def flat(self) -> Float[Tensor, " N"]:
         """All of them, one after another."""
-        return torch.cat([self._moved(tensor).detach().reshape(-1) for tensor in self._tensors])
+        return torch.cat([whole(self._moved(tensor).detach()).reshape(-1) for tensor in self._tensors])
 
     @torch.no_grad()
     def set(self, weights: Float[Tensor, " N"]) -> None:
@@ -219,7 +220,7 @@ class MovedWeights:
     @torch.no_grad()
     def evaluated(self) -> Float[Tensor, " N"]:
         """The weights that a user evaluates after the training: the means x of a schedule-free optimiser."""
-        return torch.cat([self._mean(tensor).detach().reshape(-1) for tensor in self._tensors])
+        return torch.cat([whole(self._mean(tensor).detach()).reshape(-1) for tensor in self._tensors])
 
     @torch.no_grad()
     def set_evaluated(self, weights: Float[Tensor, " N"]) -> None:
@@ -233,7 +234,10 @@ class MovedWeights:
 
     def _parts(self, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
         parts = weights.split([tensor.numel() for tensor in self._tensors])
-        return [(tensor, part.view(tensor.shape)) for tensor, part in zip(self._tensors, parts, strict=True)]
+        return [
+            (tensor, in_parts_of(part.view(tensor.shape), tensor))
+            for tensor, part in zip(self._tensors, parts, strict=True)
+        ]
 
     def _moved(self, tensor: Tensor) -> Tensor:
         return self._averaged[id(tensor)].moved if id(tensor) in self._averaged else tensor

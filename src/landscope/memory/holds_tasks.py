@@ -21,6 +21,7 @@ from landscope.memory.report.task_report import TaskReport, report_of
 from landscope.memory.warnings import StepMonitor, warn_of_large_budget
 from landscope.parameters import ParameterSpace
 from landscope.protocols import Penalty
+from landscope.sharded import whole
 
 __all__ = ["HoldsTasks"]
 
@@ -49,7 +50,7 @@ class HoldsTasks:
         twice the largest stiffness exceeds 2; the implicit steps, which are the default, do not diverge.
         """
         tensors = self.space.tensors(self.model)
-        w = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        w = torch.cat([whole(tensor).reshape(-1) for tensor in tensors])
         if self.held is None:
             return w.new_zeros(())
         value = self.held(w)

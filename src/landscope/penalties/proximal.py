@@ -20,6 +20,7 @@ from landscope.parameters import ParameterSpace, Selection, named_tensors
 from landscope.penalties.step_bound import largest_step_size
 from landscope.penalties.warnings import WarnsIfUnused, warn, warn_of_statistics
 from landscope.protocols import Penalty
+from landscope.sharded import assign, whole
 from landscope.step_size import MovedWeights, StepSizes
 
 __all__ = ["ProximalSteps", "check_optimizer", "times_held"]
@@ -276,15 +277,13 @@ class ProximalSteps(WarnsIfUnused):
         """The model with other weights, within the context."""
         kept = [tensor.detach().clone() for tensor in self._tensors]
         try:
-            for tensor, value in zip(self._tensors, self.space.unflatten(w).values(), strict=True):
-                tensor.copy_(value)
+            assign(self._model, self._tensors, self.space.unflatten(w).values())
             yield self._model
         finally:
-            for tensor, value in zip(self._tensors, kept, strict=True):
-                tensor.copy_(value)
+            assign(self._model, self._tensors, kept)
 
     def _weights(self) -> Tensor:
-        return torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
+        return torch.cat([whole(tensor.detach()).reshape(-1) for tensor in self._tensors])
 
 
 def times_held(parameter: Tensor) -> int:

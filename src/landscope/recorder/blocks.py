@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.recorder.transfer import Transfer
+from landscope.sharded import whole
 
 __all__ = ["Block", "BlockPool", "Rows", "rows_of_a_block"]
 
@@ -113,7 +114,7 @@ class Block:
         """
         number = len(self)
         row = self.memory[number]
-        torch.cat([tensor.detach().reshape(-1) for tensor in tensors], out=row)
+        torch.cat([whole(tensor.detach()).reshape(-1) for tensor in tensors], out=row)
         self._sums[number], self._losses[number] = row.sum(), loss
         self._steps.append(step)
         self._rates.append(rate)

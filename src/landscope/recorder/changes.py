@@ -11,6 +11,7 @@ from landscope.errors import LandscopeWarning
 from landscope.notices import warn
 from landscope.optimizer_steps import is_nested
 from landscope.recorder.transfer import Transfer
+from landscope.sharded import whole
 
 __all__ = ["ChangeWatch"]
 
@@ -111,7 +112,7 @@ class ChangeWatch:
         found = torch.zeros((), dtype=torch.bool, device=row.device)  # made there: a copy to a GPU would wait for it
         for tensor in self._tensors:
             end = start + tensor.numel()
-            now, before = tensor.detach().reshape(-1).to(row.dtype), row[start:end]
+            now, before = whole(tensor.detach()).reshape(-1).to(row.dtype), row[start:end]
             bits = [part.view(_BITS[part.element_size()]) for part in (now, before)]
             if row.device.type != "cpu":
                 found = found | ((bits[0] != bits[1]).any() & torch.isfinite(now).all())

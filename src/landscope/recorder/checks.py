@@ -15,6 +15,7 @@ from landscope.errors import InputError, LandscopeWarning
 from landscope.notices import warn
 from landscope.optimizer_steps import inner_optimizers, is_nested
 from landscope.parameters import inner_model
+from landscope.sharded import own_part
 
 __all__ = ["HalfStepWatch", "RecordedPlaces", "check_last", "fingerprint", "first_step_of", "warn_frozen"]
 
@@ -29,8 +30,8 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 def fingerprint(tensors: Sequence[Tensor]) -> list[int]:
     """A number for each tensor that changes when a training moves it: the sum of its bits as integers."""
-    own = [getattr(tensor, "to_local", tensor.detach)() for tensor in tensors]
-    return [int(tensor.detach().view(_INTEGERS[tensor.element_size()]).sum()) for tensor in own]
+    own = map(own_part, tensors)
+    return [int(tensor.view(_INTEGERS[tensor.element_size()]).sum()) for tensor in own]
 
 
 class RecordedPlaces:
@@ -149,7 +150,7 @@ class HalfStepWatch:
         if self._inner or is_nested(self._optimizer):
             return
         self._before = [
-            (tensor, tensor.detach().clone(), tensor.grad.detach().clone())
+            (tensor, own_part(tensor).clone(), own_part(tensor.grad).clone())
             for tensor in self._tensors
             if tensor.grad is not None and not tensor.grad.is_sparse
         ]
@@ -186,7 +187,7 @@ class HalfStepWatch:
 
     def _is_uphill(self) -> bool:
         """Whether the weights moved along the gradient; False where there is none, or too few weights to tell."""
-        changes = [(tensor.detach() - weights, gradient) for tensor, weights, gradient in self._before]
+        changes = [(own_part(tensor) - weights, gradient) for tensor, weights, gradient in self._before]
         self._before = []
         if sum(gradient.numel() for _, gradient in changes) < _FEWEST:
             return False

@@ -80,8 +80,7 @@ class HasModel:
         parameters = self.space.unflatten(w.detach().to(self.w0))
         if isinstance(self._blocks, ReestimatedLosses):
             model.load_state_dict(self._blocks.statistics_at(parameters), strict=False)
-        for tensor, value in zip(self.space.tensors(model), parameters.values(), strict=True):
-            tensor.copy_(value)
+        self.space.assign(model, w.detach().to(self.w0))
 
 
 def one_number(value: Any) -> float:

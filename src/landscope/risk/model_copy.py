@@ -17,6 +17,7 @@ from landscope.parameters import inner_model
 from landscope.risk.embedding_bags import with_second_derivatives
 from landscope.risk.fused import fuse_activations
 from landscope.seeded import kept_random_state
+from landscope.sharded import add_whole_copies
 
 __all__ = ["detached_copy", "precise", "private_copy"]
 
@@ -68,6 +69,7 @@ def detached_copy(module: M, memo: Mapping[int, Any] | None = None) -> M:
         for child in part.children():
             if isinstance(inner := getattr(child, "_orig_mod", None), nn.Module):  # made by torch.compile
                 copies[id(child)] = detached_copy(inner, copies)
+    add_whole_copies(module, copies)
     return copy.deepcopy(module, copies)
 
 

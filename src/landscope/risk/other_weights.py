@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from landscope.parameters import ParameterSpace, named_tensors
+from landscope.sharded import assign, whole
 
 __all__ = ["other_weights", "with_weights"]
 
@@ -23,7 +23,7 @@ def other_weights(model: nn.Module, space: ParameterSpace) -> dict[str, Tensor]:
     """
     selected = set(map(id, space.tensors(model)))  # a tied one has several names
     return {
-        name: tensor.detach()
+        name: whole(tensor.detach())
         for name, tensor in named_tensors(model).items()
         if tensor.requires_grad and id(tensor) not in selected
     }
@@ -34,15 +34,9 @@ def with_weights(model: nn.Module, values: Mapping[str, Tensor]) -> Generator[No
     """The model has these values of its parameters within the context, where it has them in the same shape."""
     own = named_tensors(model) if values else {}
     changed = {name: own[name] for name, value in values.items() if name in own and own[name].shape == value.shape}
-    before = {name: tensor.detach().clone() for name, tensor in changed.items()}
+    before = {name: whole(tensor.detach()).clone() for name, tensor in changed.items()}
     try:
-        _set(changed, values)
+        assign(model, changed.values(), [values[name] for name in changed])
         yield
     finally:
-        _set(changed, before)
-
-
-@torch.no_grad()
-def _set(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        tensor.copy_(values[name])
+        assign(model, changed.values(), before.values())

@@ -21,6 +21,7 @@ from landscope.errors import InputError
 from landscope.in_place_changes import count_fused_steps, times_changed
 from landscope.parameters import ParameterSpace
 from landscope.seeded import kept_random_state
+from landscope.sharded import own_part
 
 __all__ = ["check_outside_weights", "check_reads"]
 
@@ -30,7 +31,7 @@ class _Reads(TorchDispatchMode):
 
     def __init__(self, places: Iterable[tuple[str, Tensor]]) -> None:
         super().__init__()
-        self._places = [(name, *_ends(tensor)) for name, tensor in places if _has_memory(tensor)]
+        self._places = [(name, *_ends(part)) for name, part in places if _has_memory(part)]
         self.names: dict[str, None] = {}
         self.parameters: dict[int, nn.Parameter] = {}
 
@@ -69,7 +70,11 @@ def check_reads(
     Raises:
         InputError: If it reads selected parameters of the copy or of the user.
     """
-    places = [pair for model in (own, user_model) for pair in zip(space.names, space.tensors(model), strict=True)]
+    places = [
+        (name, own_part(tensor))
+        for model in (own, user_model)
+        for name, tensor in zip(space.names, space.tensors(model), strict=True)
+    ]
     reads = _Reads(places)
     # An error of the model itself comes again in the checks that follow. A loss may take derivatives.
     with contextlib.suppress(Exception), kept_random_state(), torch.enable_grad():

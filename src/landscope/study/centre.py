@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace
+from landscope.sharded import whole_state
 from landscope.storage import read_heading
 from landscope.study.checkpoints import load_model, save_model
 from landscope.study.folder import StudyFolder
-from landscope.study.subject import Subject, set_weights
+from landscope.study.subject import Subject
 from landscope.trajectory import Trajectory, open_trajectory
 from landscope.trajectory.checkpoints import load_checkpoint, load_weights
 
@@ -71,7 +72,7 @@ def named_centre(settings: dict[str, Any], subject: Subject | None, folder: Path
 
 def _hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(whole_state(model).items()):
         if isinstance(value, Tensor):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -125,7 +126,7 @@ def model_at_centre(analysis: Analysis) -> nn.Module:
         return model
     model = analysis.model_at(analysis.windows.step)
     if analysis.settings.w0 == "mean":
-        set_weights(model, analysis.space, mean_row(analysis.window))
+        analysis.space.assign(model, mean_row(analysis.window))
     return model
 
 

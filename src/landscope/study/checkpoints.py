@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from landscope.errors import InputError, StorageError
 from landscope.notices import as_copy_of
 from landscope.risk.model_copy import detached_copy
+from landscope.sharded import whole_state
 from landscope.storage import read_archive, write_archive
 from landscope.study.step_files import StepFiles
 from landscope.wording import first_lines
@@ -28,7 +29,7 @@ def model_arrays(prefix: str, tensors: dict[str, Tensor]) -> dict[str, tuple[tup
 
 def save_model(path: Path, model: nn.Module, step: int, **further: str) -> None:
     """Write the parameters and buffers of a model at an optimiser step, and further attributes."""
-    tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in whole_state(model).items() if isinstance(value, Tensor)}
     arrays = model_arrays(_MODEL, tensors)
     write_archive(path, kind="checkpoint", arrays=arrays, attributes={"step": step, **further}, durable=True)
 

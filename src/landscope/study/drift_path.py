@@ -12,7 +12,6 @@ from landscope.landscape import loss_profiles
 from landscope.noise.drift_path import DriftPath
 from landscope.study import saved
 from landscope.study.analysis import Analysis
-from landscope.study.subject import set_weights
 
 __all__ = ["walk_along_drift"]
 
@@ -31,7 +30,7 @@ def walk_along_drift(analysis: Analysis) -> DriftPath:
     model, rows = analysis.model_at(analysis.windows.step).eval(), []
     for displacement in displacements.tolist():
         w = risk.w0 + displacement * direction.to(risk.w0)
-        set_weights(model, risk.space, w)
+        risk.space.assign(model, w)
         found = analysis.subject.measure(model, seed=analysis.settings.seed)
         loss = float(risk(w)) if math.isnan(found["train_loss"]) else found["train_loss"]
         norm = float(torch.linalg.vector_norm(w))
@@ -62,6 +61,6 @@ def _errors_at_random(analysis: Analysis, model: nn.Module, length: float) -> Fl
     for _ in range(_DRAWS):
         direction = torch.randn(len(risk.w0), generator=generator, dtype=torch.float64)
         step = length * direction / torch.linalg.vector_norm(direction)
-        set_weights(model, risk.space, risk.w0 + step.to(risk.w0))
+        risk.space.assign(model, risk.w0 + step.to(risk.w0))
         found.append(analysis.subject.measure(model, seed=analysis.settings.seed)["train_error"])
     return torch.tensor(found, dtype=torch.float64)

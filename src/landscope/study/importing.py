@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from landscope.errors import InputError, LandscopeError, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
+from landscope.sharded import whole_state
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.reach import note_whole
@@ -177,7 +178,7 @@ class _There:
         if step in self.kept.steps():
             self.kept.load(step, self._other)
             theirs = self._other.state_dict()
-            different = [name for name, own in model.state_dict().items() if not _is_same(own, theirs.get(name))]
+            different = [name for name, own in whole_state(model).items() if not _is_same(own, theirs.get(name))]
             if different:
                 raise _another(step, "the model that the study has", f"another one: {different[0]} differs")
         if self.recorded is None or self.recorded.space is None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from landscope._names import BatchNorm
@@ -207,10 +207,3 @@ def _in_order(data: Any) -> Any:
     if data.sampler.replacement or len(data.sampler) != len(data.dataset):
         return data
     return DataLoader(data.dataset, batch_size=data.batch_size, collate_fn=data.collate_fn)
-
-
-@torch.no_grad()
-def set_weights(model: nn.Module, space: ParameterSpace, w: Tensor) -> None:
-    """Write a vector of selected weights into a model."""
-    for tensor, value in zip(space.tensors(model), space.unflatten(w).values(), strict=True):
-        tensor.copy_(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from os import PathLike
@@ -15,6 +14,7 @@ from landscope._checks import check_finite, check_vector
 from landscope.errors import InputError, StorageError
 from landscope.notices import as_copy_of
 from landscope.parameters import ParameterSpace, named_tensors
+from landscope.sharded import whole_copy
 from landscope.trajectory.adapters import holds_adapters, named_as_model
 from landscope.trajectory.checkpoint_files import Source, read_checkpoint
 from landscope.trajectory.checkpoint_folders import is_adapter_file
@@ -55,9 +55,7 @@ def load_weights(given: Any, model: nn.Module, space: ParameterSpace, where: str
             hint="Pass space.flatten(model), the tensors by name, a state dict, or a whole model.",
         )  # fmt: skip
     vector = check_vector(f"the vector{where}", given.detach().reshape(-1), dim=space.dim)
-    with torch.no_grad():
-        for tensor, value in zip(space.tensors(model), space.unflatten(vector).values(), strict=True):
-            tensor.copy_(value)
+    space.assign(model, vector)
 
 
 def load_checkpoint(source: Any, model: nn.Module, where: str = "", needed: Collection[str] = ()) -> None:
@@ -204,9 +202,7 @@ def _set_all(whole: nn.Module, row: Tensor, space: ParameterSpace | None, step: 
             else "a trajectory that does not know its parameters",
             hint="A study keeps whole models: study.risk(step). For checkpoints use Trajectory.from_checkpoints.",
         )
-    with torch.no_grad():
-        for tensor, value in zip(space.tensors(whole), space.unflatten(row).values(), strict=True):
-            tensor.copy_(value)
+    space.assign(whole, row)
 
 
 def _not_in_rows(model: nn.Module, space: ParameterSpace | None) -> list[str]:
@@ -219,4 +215,4 @@ def _not_in_rows(model: nn.Module, space: ParameterSpace | None) -> list[str]:
 def own_copy(model: nn.Module) -> nn.Module:
     """A copy that may be loaded into; the user's model stays as it is."""
     with torch.no_grad():
-        return as_copy_of(model, copy.deepcopy(model))
+        return as_copy_of(model, whole_copy(model))

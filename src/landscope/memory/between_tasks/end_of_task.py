@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from landscope.parameters import ParameterSpace
 from landscope.risk.running_statistics import with_statistics
+from landscope.sharded import assign
 
 __all__ = ["at_weights"]
 
@@ -40,12 +40,8 @@ def at_weights(
     tensors = space.tensors(model)
     kept = [tensor.detach().clone() for tensor in tensors]
     try:
-        with torch.no_grad():
-            for tensor, value in zip(tensors, space.unflatten(w.to(tensors[0])).values(), strict=True):
-                tensor.copy_(value)
+        space.assign(model, w)
         with with_statistics(model, statistics or {}):
             yield
     finally:
-        with torch.no_grad():
-            for tensor, value in zip(tensors, kept, strict=True):
-                tensor.copy_(value)
+        assign(model, tensors, kept)

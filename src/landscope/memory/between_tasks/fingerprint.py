@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from landscope.parameters import ParameterSpace, named_tensors
+from landscope.sharded import whole
 from landscope.storage.digests import digest_of
 
 __all__ = ["Fingerprint"]
@@ -78,7 +79,7 @@ class Fingerprint:
     def with_base_of(self, model: nn.Module) -> Fingerprint:
         """The same with those of another shape as they are now."""
         now, resized = named_tensors(model), self.resized_base(model)
-        frozen = {name: _digest(now[name].detach(), now[name].shape) for name in resized}
+        frozen = {name: _digest(whole(now[name].detach()), now[name].shape) for name in resized}
         shapes = {name: list(now[name].shape) for name in resized}
         return dataclasses.replace(self, frozen={**self.frozen, **frozen}, shapes={**self.shapes, **shapes})
 
@@ -98,7 +99,7 @@ class Fingerprint:
         Where all have other values, another model was loaded. A parameter that was zero is not asked.
         """
         moved = {
-            name: float((_some(tensor.detach(), tensor.shape).cpu() - then).norm() / then.norm())
+            name: float((_some(whole(tensor.detach()), tensor.shape).cpu() - then).norm() / then.norm())
             for name, tensor in tensors.items()
             if not tensor.is_meta and (then := self.selected.get(name)) is not None and then.any()
             if then.shape == _places(tensor.shape).shape
@@ -112,7 +113,7 @@ class Fingerprint:
             return False
         where = _coordinates(shape)
         inside = (where < torch.tensor(tensor.shape)).all(dim=1)
-        values = tensor.detach().cpu()[tuple(where[inside].T)]
+        values = whole(tensor.detach()).cpu()[tuple(where[inside].T)]
         return bool(inside.any()) and torch.equal(values, self.selected[name][inside].to(values))
 
     def state(self) -> dict[str, Any]:
@@ -122,7 +123,7 @@ class Fingerprint:
 
 def _frozen(model: nn.Module, selected: tuple[str, ...]) -> dict[str, Tensor]:
     return {
-        name: tensor.detach()
+        name: whole(tensor.detach())
         for name, tensor in named_tensors(model).items()
         if not tensor.requires_grad and name not in selected and not tensor.is_meta and not nn.parameter.is_lazy(tensor)
     }

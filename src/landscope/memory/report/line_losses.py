@@ -13,6 +13,7 @@ from landscope.errors import LandscopeError
 from landscope.memory.report.task_loss import TaskLoss
 from landscope.parameters import ParameterSpace, named_tensors
 from landscope.seeded import seeded
+from landscope.sharded import whole_state
 
 __all__ = ["losses_on_line"]
 
@@ -52,7 +53,7 @@ def _moving(model: nn.Module, old: Mapping[str, Any]) -> list[str]:
     weights = named_tensors(model)
     differ = [
         name
-        for name, value in model.state_dict().items()
+        for name, value in whole_state(model).items()
         if isinstance(value, Tensor) and value.is_floating_point() and not torch.equal(value, old[name].to(value))
     ]
     return differ if set(differ) <= set(weights) else []

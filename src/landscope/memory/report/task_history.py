@@ -16,6 +16,7 @@ from landscope.memory.report.evaluations import Evaluations, evaluated_copy
 from landscope.memory.report.task_matrix import TaskMatrix
 from landscope.parameters import inner_model, plain_name
 from landscope.results import stamp
+from landscope.sharded import reshard, whole
 from landscope.storage.digests import digest_of
 
 __all__ = ["TaskHistory"]
@@ -147,9 +148,10 @@ class TaskHistory:
 def _changeable(model: nn.Module) -> dict[str, Tensor]:
     """Everything of a model that a training can change, in main memory, under its names without any wrapper."""
     inner = inner_model(model)
+    reshard(inner)
     frozen = {id(parameter) for parameter in inner.parameters() if not parameter.requires_grad}
     return {
-        plain_name(name): value.detach().to("cpu", copy=True)
+        plain_name(name): whole(value.detach()).to("cpu", copy=True)
         for name, value in inner.state_dict(keep_vars=True).items()
         if isinstance(value, Tensor) and id(value) not in frozen
     }

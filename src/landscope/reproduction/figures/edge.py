@@ -39,7 +39,6 @@ from landscope.results import Result, stamp
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.training_minibatches import TrainingMinibatches
 from landscope.sampling import MinibatchOrder
-from landscope.study.subject import set_weights
 from landscope.trajectory import Trajectory
 
 __all__ = ["CLAIMS", "EdgeOverTraining", "edge_judgements", "jobs", "key", "sections", "title"]
@@ -218,7 +217,7 @@ def _curvatures(model: nn.Module, data: Data, case: _Case, seed: int) -> list[fl
 
 def _at_end(model: nn.Module, rows: Sequence[Tensor], data: Data, case: _Case, seed: int) -> EdgeOfStability:
     """At the last row of the window, which a training in whole epochs may have left by a part of an epoch."""
-    set_weights(model, ParameterSpace.of(model), rows[-1])
+    ParameterSpace.of(model).assign(model, rows[-1])
     ensemble = TrainingMinibatches(model, F.cross_entropy, data, case.batch_size, seed=seed)
     window = Trajectory.of(torch.stack(list(rows)))
     return edge_of_stability(

@@ -20,7 +20,6 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.checkpoints import fresh_copy
 from landscope.study.parts import Part
-from landscope.study.subject import set_weights
 from landscope.study.training_facts import TrainingFacts, facts_of
 from landscope.study.training_on import call_train_on
 
@@ -97,9 +96,7 @@ class _Twins:
     def train(self, model: nn.Module, kick: Tensor, origin: Tensor, seed: int) -> Tensor:
         """Components of the way of a model that starts displaced by a kick, ``[T, k]``; the model is trained."""
         space = self.analysis.space
-        set_weights(
-            model, space, (space.flatten(model).cpu().double() + kick @ self.directions).to(space.flatten(model))
-        )
+        space.assign(model, space.flatten(model).cpu().double() + kick @ self.directions)
         start = self.directions @ (space.flatten(model).cpu().double() - origin)
 
         kept, _ = call_train_on(
