@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
 
-from landscope.errors import InputError
+from landscope.errors import InputError, StorageError
+from landscope.wording import first_lines
 
 __all__ = [
+    "Turn",
     "check_same",
+    "in_first_process",
     "is_first_to_claim",
     "means_over_processes",
     "n_processes",
@@ -19,6 +26,7 @@ __all__ = [
     "sums_over_processes",
 ]
 
+_DONE, _PAUSE = "done", 0.1
 _ROUNDING = 1e-3
 """Largest relative difference of a number that several processes measured from the same data."""
 
@@ -108,8 +116,82 @@ def is_first_to_claim(name: str) -> bool:
     if n_processes() == 1:
         return True
     if name not in _claimed:
-        _claimed[name] = dist.distributed_c10d._get_default_store().add(f"landscope/{name}", 1) == 1
+        _claimed[name] = _store().add(f"landscope/{name}", 1) == 1
     return _claimed[name]
+
+
+def in_first_process(name: str, work: Callable[[], None]) -> None:
+    """Do some work in one process of a distributed training, the first that comes; the others wait until it is done.
+
+    A process that comes alone does the work and waits for nobody.
+
+    Args:
+        name: Name of the work.
+        work: What to do.
+
+    Raises:
+        StorageError: In the processes that wait, if the work ends with an error, which comes in its own process.
+
+    Example:
+        >>> in_first_process("greeting", lambda: print("hello"))
+        hello
+    """
+    turn = Turn.of(name)
+    with turn.taken():
+        if turn.is_own:
+            work()
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """Work that one process of a distributed training does while the others wait, made by :meth:`of`.
+
+    Args:
+        name: Its name, with its number.
+        is_own: Whether this process does it.
+    """
+
+    name: str
+    is_own: bool
+
+    @classmethod
+    def of(cls, name: str) -> Turn:
+        """The next work of a name: each process counts how often it comes; the one that came first does it always."""
+        _come[name] += 1
+        return cls(f"{name}, {_come[name]}", is_first_to_claim(name))
+
+    @contextlib.contextmanager
+    def taken(self) -> Generator[None]:
+        """The process that does the work does it in the context; the others wait at the end of it."""
+        try:
+            yield
+        except BaseException as error:
+            self._say(f"{type(error).__name__}: {first_lines(error)}")
+            raise
+        self._say(_DONE)
+        if not self.is_own:
+            self._wait()
+
+    def _say(self, end: str) -> None:
+        if self.is_own and n_processes() > 1:
+            _store().set(f"landscope/{self.name}/end", end)
+
+    def _wait(self) -> None:
+        key, store = f"landscope/{self.name}/end", _store()
+        while not store.check([key]):  # without the limit of a barrier: an analysis may take hours
+            time.sleep(_PAUSE)
+        if (said := store.get(key).decode()) != _DONE:
+            raise StorageError(
+                expected="what another process of this training does for all", got=f"an error there, {said}",
+                hint="Mend what that process says.",
+            )  # fmt: skip
+
+
+_come: collections.Counter[str] = collections.Counter()
+
+
+def _store() -> dist.Store:
+    return dist.distributed_c10d._get_default_store()
 
 
 def n_processes() -> int:

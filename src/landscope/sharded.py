@@ -6,6 +6,7 @@ A process that asks for a whole tensor waits for all others, which must ask too.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ __all__ = [
     "whole_state",
 ]
 
+_FSDP = "torch.distributed.fsdp"
 _NOTES = ("__composable_api_state_key_", "_is_fsdp_managed_module", "_fsdp_use_orig_params")
 """What torch notes in a module that it shards, by the beginning of the name."""
 
@@ -97,7 +99,7 @@ def whole_state(model: nn.Module) -> dict[str, Any]:
 
 def reshard(model: nn.Module) -> None:
     """Give back what FSDP2 gathered for a forward pass, so that a model has the parameters that its optimiser moves."""
-    for part in model.modules():
+    for part in model.modules() if _FSDP in sys.modules else ():
         if _is_fsdp(part):
             part.reshard()  # ty: ignore[not-callable]
 
@@ -152,7 +154,8 @@ def _exchanges_parts(part: nn.Module) -> bool:
 
 
 def _is_fsdp(part: nn.Module) -> bool:
-    return any(base.__name__ == "FSDPModule" for base in type(part).__mro__)
+    kind = getattr(sys.modules.get(_FSDP), "FSDPModule", None)
+    return kind is not None and isinstance(part, kind)
 
 
 def _tensors(module: nn.Module) -> Iterable[Tensor]:

@@ -16,6 +16,7 @@ from landscope.errors import InputError, LandscopeError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
 from landscope.recorder.tables import Encoding
+from landscope.study.following import StudyFollower
 from landscope.study.recording import StudyRecorder
 from landscope.study.study import Study
 from landscope.trajectory import Trajectory
@@ -40,10 +41,10 @@ class RecordingSession(TrainingSession):
     def __init__(self, select: Selection | Iterable[Selection] | None, every: int) -> None:
         self._select = select if select is None or isinstance(select, str | type) else tuple(select)
         self._every = check_count("every", every, minimum=1)
-        self._recorder: TrajectoryRecorder | StudyRecorder | None = None
+        self._recorder: TrajectoryRecorder | StudyRecorder | StudyFollower | None = None
 
     @abc.abstractmethod
-    def _recorder_of(self, training: Training) -> TrajectoryRecorder | StudyRecorder:
+    def _recorder_of(self, training: Training) -> TrajectoryRecorder | StudyRecorder | StudyFollower:
         """A recorder of a training."""
 
     def _context(self, training: Training) -> contextlib.AbstractContextManager[Any]:
@@ -165,7 +166,7 @@ class StudySession(RecordingSession):
                 self._recorder.__exit__(InterruptedError, None, None)
         super().close()
 
-    def _recorder_of(self, training: Training) -> StudyRecorder:
+    def _recorder_of(self, training: Training) -> StudyRecorder | StudyFollower:
         if all(part is not self._model for part in training.model.modules()):
             raise InputError(
                 expected="a model that is, or contains, the model of the study", got="another model",

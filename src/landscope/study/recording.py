@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from landscope.errors import InputError, StorageError
 from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
+from landscope.processes import Turn
 from landscope.recorder import TrajectoryRecorder
 from landscope.recorder.sinks import other_spacing
 from landscope.recorder.tables import Encoding
@@ -51,6 +52,7 @@ class StudyRecorder:
             10 to 20 evenly spaced ones.
         always: Steps at which the whole model is kept in any case.
         data: What the training data are known by, which the analysis compares with its own; None if nothing is known.
+        turn: The recording as the other processes of the training see it, which wait for its end.
 
     Raises:
         InputError: If the optimiser holds none of the selected parameters, or a recording goes on with another
@@ -73,7 +75,9 @@ class StudyRecorder:
         checkpoints: Callable[[int], bool] | None = None,
         always: tuple[int, ...] = (),
         data: DataIdentity | None = None,
+        turn: Turn | None = None,
     ) -> None:
+        self._turn = turn
         self._folder, self._model, self._optimizer, self._every = folder, model, optimizer, every
         self._path, self._checkpoints = folder.path / "trajectory", Checkpoints(folder.path / "checkpoints")
         with folder.locked():
@@ -158,6 +162,8 @@ class StudyRecorder:
                 hint="Enter it around the whole training.",
             )  # fmt: skip
         with contextlib.ExitStack() as stack:
+            if self._turn is not None:
+                stack.enter_context(self._turn.taken())
             stack.enter_context(self._folder.locked())
             stack.callback(self._recorder.close)
             self._begin()

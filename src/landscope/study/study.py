@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,20 @@ from landscope._checks import check_path
 from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, Selection
+from landscope.processes import Turn, in_first_process
 from landscope.progress import Reporter, StageCallback, reporter_of
 from landscope.recorder.tables import Encoding
 from landscope.risk import EmpiricalRisk
+from landscope.sharded import has_parts
 from landscope.study.analysis import Analysis
 from landscope.study.centre import keep_centre, named_centre
 from landscope.study.changed import notice_changes
 from landscope.study.data_facts import keep_facts
 from landscope.study.folder import StudyFolder
+from landscope.study.following import StudyFollower
 from landscope.study.importing import import_checkpoints, import_trajectory
 from landscope.study.page import write_page
+from landscope.study.parts import Stage
 from landscope.study.pipeline import run_stages
 from landscope.study.recording import StudyRecorder
 from landscope.study.sealed_page import digest_of_page
@@ -104,9 +109,14 @@ class Study(StudyResults):
         else:
             check_batch_size(self._subject.data, settings.get("batch_size"))
         centre = named_centre(settings, self._subject, check_path("the folder of a study", path))
-        self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
-        keep_centre(self.folder, centre)
-        self._recorder: StudyRecorder | None = None
+
+        def begin() -> None:
+            self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
+            keep_centre(self.folder, centre)
+
+        in_first_process(f"the begin of {Path(path).absolute()}", begin)
+        self.folder = StudyFolder.open(path)
+        self._recorder: StudyRecorder | StudyFollower | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -168,7 +178,7 @@ class Study(StudyResults):
         n_steps: int | None = None,
         encoding: Encoding = "exact",
         checkpoints: Callable[[int], bool] | None = None,
-    ) -> StudyRecorder:
+    ) -> StudyRecorder | StudyFollower:
         """Record a training: the selected weights after every step, the whole model at some steps and at window ends.
 
         Args:
@@ -201,17 +211,25 @@ class Study(StudyResults):
                 after the last one, as by clipping: rows and whole models hold the weights right after a step.
         """
         subject = self._analysis.subject
+        if has_parts(subject.model):
+            raise InputError(
+                expected="a model that each process holds whole", got="one that is sharded",
+                hint="Record with TrajectoryRecorder, and give its rows to a study in one process by use_trajectory().",
+            )  # fmt: skip
         self._check_not_recording("record()", "Enter it once, around the whole training.")
         self.folder.check_no_results()
         space = ParameterSpace.of(subject.model, select)
         subject.check_loss(space, batch_norm=self.folder.settings.batch_norm)
         spans = self.folder.settings.window, self.folder.settings.fresh
         ends = [span[1] for span in spans if isinstance(span, tuple)]
-        self._recorder = StudyRecorder(
-            self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
-            resume=first_step is not None, n_steps=n_steps, encoding=encoding, checkpoints=checkpoints,
-            always=tuple(ends), data=subject.data_identity,
-        )  # fmt: skip
+        begin = Turn.of(f"the recording of {self.path.absolute()}")
+        turn = dataclasses.replace(begin, name=f"{begin.name} to its end")
+        with begin.taken():
+            self._recorder = StudyRecorder(
+                self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
+                resume=first_step is not None, n_steps=n_steps, encoding=encoding, checkpoints=checkpoints,
+                always=tuple(ends), data=subject.data_identity, turn=turn,
+            ) if begin.is_own else StudyFollower(optimizer, first_step, turn)  # fmt: skip
         self._begin()
         return self._recorder
 
@@ -233,8 +251,7 @@ class Study(StudyResults):
             StorageError: If the study holds a recording or results already.
         """
         self.folder.check_no_results()
-        import_trajectory(self.folder, self._analysis.subject.model, trajectory)
-        self._begin()
+        self._alone("taking rows", lambda: import_trajectory(self.folder, self._analysis.subject.model, trajectory))
 
     def use_checkpoints(
         self,
@@ -261,7 +278,11 @@ class Study(StudyResults):
         """
         self.folder.check_no_results()
         found = find_checkpoints(checkpoints, steps, steps_per_epoch)
-        import_checkpoints(self.folder, self._analysis.subject, found, select)
+        self._alone("taking models", lambda: import_checkpoints(self.folder, self._analysis.subject, found, select))
+
+    def _alone(self, what: str, work: Callable[[], None]) -> None:
+        """Do what writes to the folder; of several processes that train together one does it, and the others wait."""
+        in_first_process(f"{what}, {self.path.absolute()}", work)
         self._begin()
 
     def analyse(
@@ -297,6 +318,9 @@ class Study(StudyResults):
         stages = chosen_stages(until, noise=noise, controls=controls, dynamics=dynamics)
         self._check_not_recording("analyse()", "Call it after the with block.")
         reporter = progress if isinstance(progress, Reporter) else reporter_of(progress)
+        self._alone("the analysis", lambda: self._run(stages, reporter))
+
+    def _run(self, stages: Sequence[Stage], reporter: Reporter) -> None:
         with self.folder.locked():
             for name in self.folder.drop_damaged_notes():
                 reporter.note(f"[yellow]{name} is made again:[/yellow] the file is damaged")
@@ -311,8 +335,7 @@ class Study(StudyResults):
 
     def discard_results(self) -> None:
         """Delete every result of the analysis; the recording and the whole models stay."""
-        self.folder.drop_results()
-        self._begin()
+        self._alone("discarding results", self.folder.drop_results)
 
     def save_history(self, history: TrainingHistory) -> None:
         """Keep losses and errors that were measured during the training; results made of earlier ones are deleted."""
@@ -360,7 +383,11 @@ class Study(StudyResults):
         Raises:
             StorageError: If the stages modes, flatness and law are not done.
         """
-        summary = self.summary()
-        page = write_page(self._analysis, title or f"landscope: {self.path.name}", list(facts), settings)
-        self.folder.note("summary", {**summary, "page": digest_of_page(page)})
-        return page
+
+        def write() -> None:
+            summary = self.summary()
+            page = write_page(self._analysis, title or f"landscope: {self.path.name}", list(facts), settings)
+            self.folder.note("summary", {**summary, "page": digest_of_page(page)})
+
+        self._alone("the page", write)
+        return self.path / "report.html"
