@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import contextvars
 import dataclasses
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -11,6 +12,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from landscope.errors import InputError, StorageError
 from landscope.wording import first_lines
@@ -20,13 +22,18 @@ __all__ = [
     "check_same",
     "in_first_process",
     "is_first_to_claim",
+    "joined",
     "means_over_processes",
     "n_processes",
     "of_first_process",
+    "share",
+    "shared_work",
     "sums_over_processes",
 ]
 
 _DONE, _PAUSE = "done", 0.1
+_PIECE = 2**24
+"""Numbers that are exchanged at once."""
 _ROUNDING = 1e-3
 """Largest relative difference of a number that several processes measured from the same data."""
 
@@ -118,6 +125,54 @@ def is_first_to_claim(name: str) -> bool:
     if name not in _claimed:
         _claimed[name] = _store().add(f"landscope/{name}", 1) == 1
     return _claimed[name]
+
+
+@contextlib.contextmanager
+def shared_work() -> Generator[None]:
+    """Processes of a distributed training share the work of the calls in the context; all must make the same calls.
+
+    :func:`landscope.principal_modes` divides the columns of the rows among them, and :func:`landscope.flatness` the
+    directions. All get the whole result, with the same bits. Without processes it does nothing.
+
+    Example:
+        >>> with shared_work():
+        ...     share()
+        (0, 1)
+    """
+    token = _is_shared.set(True)
+    try:
+        yield
+    finally:
+        _is_shared.reset(token)
+
+
+_is_shared: contextvars.ContextVar[bool] = contextvars.ContextVar("is_shared", default=False)
+
+
+def share() -> tuple[int, int]:
+    """The number of this process, and how many share the work."""
+    return (dist.get_rank(), n_processes()) if _is_shared.get() and n_processes() > 1 else (0, 1)
+
+
+def joined(parts: Tensor) -> Tensor:
+    """The sum of what the processes that share the work have, in place; a tensor as it is where none share.
+
+    Args:
+        parts: A tensor of the same shape and type in all; where each fills its part of zeros, the sum is exact.
+    """
+    if share()[1] > 1:
+        device = _device_of_exchange()
+        for part in parts.reshape(-1).split(_PIECE):  # an exchange between GPUs takes memory there
+            there = part.to(device)
+            dist.all_reduce(there)
+            part.copy_(there)
+    return parts
+
+
+def _device_of_exchange() -> torch.device:
+    """Where tensors must be for the processes to exchange them."""
+    backend = dist.get_backend()
+    return torch.device("cuda", torch.cuda.current_device()) if backend == dist.Backend.NCCL else torch.device("cpu")
 
 
 def in_first_process(name: str, work: Callable[[], None]) -> None:

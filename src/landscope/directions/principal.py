@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from landscope._checks import check_count, check_trajectory
 from landscope.directions.directions import Directions
 from landscope.directions.moving import ROUNDING
 from landscope.errors import InputError
+from landscope.processes import joined, share
 from landscope.protocols import ProgressCallback, silent
 from landscope.resources import free_memory, size_in_words
 from landscope.results import stamp
@@ -68,7 +69,7 @@ def principal_modes(
     """
     check_trajectory(trajectory)
     count, dim = len(trajectory), trajectory.dim
-    trajectory.check()
+    _check_length(trajectory)
     available = min(count - 1, dim)
     wanted = available if n_modes is None else check_count("n_modes", n_modes, minimum=1)
     if wanted > available:
@@ -97,6 +98,11 @@ def principal_modes(
         parameters=trajectory.space.names if trajectory.space is not None else (),
         provenance=stamp(n_modes=wanted, source=dict(trajectory.provenance)),
     )
+
+
+def _check_length(trajectory: Trajectory) -> None:
+    if len(trajectory) < 2:
+        trajectory.check()
 
 
 def _check_memory(n_modes: int, dim: int, count: int) -> None:
@@ -132,16 +138,33 @@ def principal_variances(trajectory: Trajectory) -> Float[Tensor, " k"]:
     """
     check_trajectory(trajectory)
     count, dim = len(trajectory), trajectory.dim
-    trajectory.check()
+    _check_length(trajectory)
     products = (_covariance if count > dim else _gram)(trajectory, _mean(trajectory))
     return _largest(products, min(count, dim), min(count - 1, dim)).values / count
 
 
+def _own_panels(trajectory: Trajectory) -> Iterator[tuple[slice, Tensor]]:
+    """The columns that this process reads, all of them unless processes share the work."""
+    number, count = share()
+    width = -(-trajectory.dim // count)
+    columns = slice(min(number * width, trajectory.dim), min((number + 1) * width, trajectory.dim))
+    return trajectory.panels(columns=columns)
+
+
 def _mean(trajectory: Trajectory) -> Tensor:
+    """The mean row, in the order in which the products read the rows."""
     total = torch.zeros(trajectory.dim, dtype=torch.float64)
-    for block in trajectory.blocks():
-        total += block.sum(dim=0, dtype=torch.float64)
-    return total / len(trajectory)
+    if len(trajectory) > trajectory.dim:
+        for block in trajectory.blocks():
+            total += block.sum(dim=0, dtype=torch.float64)
+    else:
+        for columns, panel in _own_panels(trajectory):
+            total[columns] = panel.sum(dim=0, dtype=torch.float64)
+        joined(total)
+    mean = total / len(trajectory)
+    if not torch.isfinite(mean).all():
+        trajectory.check()  # says which weight is not finite; no further pass over the rows where all are
+    return mean
 
 
 def _covariance(trajectory: Trajectory, mean: Tensor) -> Callable[[Tensor], Tensor]:
@@ -170,12 +193,12 @@ def _gram(trajectory: Trajectory, mean: Tensor) -> Callable[[Tensor], Tensor]:
 
     def products(known: Tensor) -> Tensor:
         total = torch.zeros(len(trajectory), len(trajectory), dtype=torch.float64)
-        for columns, panel in trajectory.panels():
+        for columns, panel in _own_panels(trajectory):
             rows = panel - mean[columns]
             if known.shape[1]:
                 rows.addmm_(known, known.T @ rows, alpha=-1)
             _add_products(total, rows.T)
-        return total
+        return joined(total)
 
     return products
 
@@ -183,10 +206,10 @@ def _gram(trajectory: Trajectory, mean: Tensor) -> Callable[[Tensor], Tensor]:
 def _by_gram(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
     """Combine the rows, with the eigenvectors as coefficients, into directions."""
     squares = _largest(_gram(trajectory, mean), len(trajectory), wanted)
-    directions = torch.empty(wanted, trajectory.dim, dtype=torch.float64)
-    for columns, panel in trajectory.panels():
+    directions = torch.zeros(wanted, trajectory.dim, dtype=torch.float64)
+    for columns, panel in _own_panels(trajectory):
         torch.mm(squares.vectors.T, panel - mean[columns], out=directions[:, columns])
-    return squares, _orthonormalised(directions)
+    return squares, _orthonormalised(joined(directions))
 
 
 @dataclasses.dataclass(frozen=True)

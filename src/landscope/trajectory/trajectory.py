@@ -251,12 +251,20 @@ class Trajectory:
         for start in range(0, len(self), rows):
             yield self.rows(start, min(start + rows, len(self)))
 
-    def panels(self, max_bytes: int = 2**30) -> Iterator[tuple[slice, Float[Tensor, "T columns"]]]:
-        """All columns in order, as many at a time as fit ``max_bytes`` in float64, with where they lie."""
+    def panels(
+        self, max_bytes: int = 2**30, *, columns: slice = slice(None)
+    ) -> Iterator[tuple[slice, Float[Tensor, "T columns"]]]:
+        """Columns in order, as many at a time as fit ``max_bytes`` in float64, with where they lie.
+
+        Args:
+            max_bytes: Bytes of a panel.
+            columns: Which of them; all by default.
+        """
         width = max(1, check_count("max_bytes", max_bytes) // (8 * max(1, len(self))))
-        for start in range(0, self.dim, width):
-            columns = slice(start, min(start + width, self.dim))
-            yield columns, self.rows(0, len(self), columns)
+        first, last, _ = columns.indices(self.dim)
+        for start in range(first, last, width):
+            panel = slice(start, min(start + width, last))
+            yield panel, self.rows(0, len(self), panel)
 
     def window(self, start: int | None = None, stop: int | None = None) -> Trajectory:
         """The rows of the steps ``start <= step < stop``.
