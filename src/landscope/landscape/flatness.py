@@ -16,6 +16,8 @@ from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.landscape.crossing import Crossing, find_crossing
 from landscope.landscape.lines import CentredLines, start_lines
+from landscope.processes import joined as joined_parts
+from landscope.processes import share
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, described, stamp
 
@@ -122,10 +124,11 @@ def flatness(
         )
     count, reach, sketches = len(directions), _reach(directions, lines.scale, max_displacement), _sketches(lines)
     starts = (_START / _REACH * reach).tolist()
-    sides = torch.full((2, count), math.nan, dtype=torch.float64)
-    evaluations = torch.zeros(count, dtype=torch.int64)
-    for first in range(0, count, lines.group):
-        rows = range(first, min(first + lines.group, count))
+    sides, evaluations = torch.zeros(2, count, dtype=torch.float64), torch.zeros(count, dtype=torch.int64)
+    number, shares = share()
+    own = range(count)[number::shares]  # every n-th where n processes share the work
+    for first in range(0, len(own), lines.group):
+        rows = own[first : first + lines.group]
         tasks: Tasks = {
             (row, sign): {"target": math.log(ratio), "start": starts[row], "limit": float(reach[row]), "rtol": rtol}
             for row in rows
@@ -136,7 +139,8 @@ def flatness(
             evaluations[row] += crossing.evaluations
         if progress is not None:
             progress(rows[-1] + 1, count)
-    left, right = sides
+    left, right = joined_parts(sides)
+    joined_parts(evaluations)
     return Flatness(
         left=left, right=right, width=right - left, bracketed=torch.isfinite(right - left), evaluations=evaluations,
         loss0=lines.loss, ratio=ratio, max_displacement=reach,
