@@ -115,7 +115,7 @@ class Directions(
         """Principal modes along which the weights moved by more than rounding: the rank of the window."""
         return int(moving(self.variance).sum())
 
-    def part(self, which: slice) -> Directions:
+    def part(self, which: slice | list[int]) -> Directions:
         """Some of the directions, with the mean and total of all."""
         return dataclasses.replace(
             self, directions=self.directions[which], values=self.values[which], residuals=self.residuals[which]
@@ -151,7 +151,13 @@ class Directions(
                 got=f"one of {trajectory.dim} ({', '.join(names) or 'unnamed'})",
                 hint="Measure along directions of the same model and selection.",
             )
-        return torch.cat([self.project(block) for block in trajectory.blocks()])
+        if len(trajectory) > trajectory.dim:
+            return torch.cat([self.project(block) for block in trajectory.blocks()])
+        # Rows that are encoded, or made of others, are read once over their columns.
+        found = torch.zeros(len(trajectory), len(self), dtype=torch.float64)
+        for columns, panel in trajectory.panels():
+            found.addmm_(panel.double() - self.mean[columns], self.directions[:, columns].T)
+        return found
 
     def _check_found_on_a_window(self) -> None:
         if not self.n_steps:

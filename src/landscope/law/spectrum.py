@@ -122,9 +122,7 @@ def spectrum(
     every = max(1, -(-len(window) // _PLOTTED_ROWS))
     ranks = spectrum_ranks or ranks_like_the_paper(min(len(window) - 1, window.dim))
     drawn = tuple(rank for rank in _DRAWN_MODES if rank <= len(modes))
-    path = torch.cat(
-        [(block.double() - modes.mean) @ modes.directions[[r - 1 for r in drawn]].T for block in window.blocks()]
-    )
+    path = modes.part([rank - 1 for rank in drawn]).project_trajectory(window)
     w0 = window.row(-1).double()
     return Spectrum(
         variance=motion.variance,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from landscope._checks import check_trajectory
 from landscope.errors import InputError
+from landscope.resources import free_memory
 from landscope.results import stamp
 from landscope.trajectory import Trajectory
 from landscope.trajectory.spacing import check_even_rows
 
-__all__ = ["check_window", "increments_of", "outside_of", "surrogate_of", "walk_of"]
+__all__ = ["changed_steps", "check_window", "increments_of", "outside_of", "surrogate_of", "walk_of"]
+
+
+_SHARE = 0.25
+"""Part of the free memory that a surrogate may take."""
 
 
 def check_window(trajectory: Trajectory) -> None:
@@ -38,6 +46,59 @@ def outside_of(rows: Tensor, directions: Tensor) -> Tensor:
 def walk_of(trajectory: Trajectory, first: Tensor, increments: Tensor, name: str, seed: int) -> Trajectory:
     """The sum of increments from the first row on, at the steps of the window."""
     return surrogate_of(trajectory, torch.cat([first, first + increments.cumsum(dim=0)]), name, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ChangedSteps:
+    """Rows that are added up of the changed increments of a window, when they are read; they take no memory.
+
+    Args:
+        window: The window.
+        change: ``change(increments)`` of some columns, ``[T - 1, columns]``, in float64.
+    """
+
+    window: Trajectory
+    change: Callable[[Tensor], Tensor]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.window), self.window.dim)
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
+        """Rows ``start`` to ``stop``; each read goes over all rows of its columns, in bounded pieces."""
+        first, last, _ = columns.indices(self.window.dim)
+        found = torch.empty(stop - start, last - first, dtype=self.window.row(0).dtype)
+        for piece, panel in self.window.panels(columns=columns):
+            rows = panel.double()
+            steps = self.change(torch.diff(rows, dim=0))
+            walk = torch.cat([rows[:1], rows[:1] + steps.cumsum(dim=0)])
+            found[:, piece.start - first : piece.stop - first] = walk[start:stop].to(found)
+        return found
+
+
+def changed_steps(trajectory: Trajectory, change: Callable[[Tensor], Tensor], name: str, seed: int) -> Trajectory:
+    """A window whose increments are changed, and added up again from its first row.
+
+    It is made in memory where it takes less than a quarter of what is free, and else when its rows are read.
+
+    Args:
+        trajectory: The window.
+        change: ``change(increments)`` of some columns, ``[T - 1, columns]``, in float64.
+        name: Name of the surrogate.
+        seed: Its seed.
+    """
+    check_window(trajectory)
+    check_even_rows(trajectory, "surrogates made of its steps")
+    rows = _ChangedSteps(trajectory, change)
+    count, dim = rows.shape
+    needed = count * dim * trajectory.row(0).dtype.itemsize
+    if dim < count or needed <= _SHARE * free_memory():  # of few weights, rows are read one after another
+        return surrogate_of(trajectory, rows.read(0, count), name, seed)
+    unknown = torch.full((count,), torch.nan, dtype=torch.float64)
+    return dataclasses.replace(
+        trajectory, _rows=rows, _selection=slice(0, count, 1), learning_rate=unknown, loss=unknown, checkpoints={},
+        provenance=stamp(surrogate=name, seed=seed),
+    )  # fmt: skip
 
 
 def surrogate_of(

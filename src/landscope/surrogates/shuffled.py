@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from landscope._checks import generator_of
-from landscope.surrogates.building import check_window, surrogate_of
+from landscope.surrogates.building import changed_steps, check_window
 from landscope.trajectory import Trajectory
-from landscope.trajectory.spacing import check_even_rows
 
 __all__ = ["shuffled_increments"]
 
@@ -24,7 +23,8 @@ def shuffled_increments(trajectory: Trajectory, *, seed: int) -> Trajectory:
         seed: Seed of the permutation.
 
     Returns:
-        A trajectory of the same length, in memory, in the dtype of the window.
+        A trajectory of the same length, in the dtype of the window; where it would take more than a quarter of the
+        free memory, its rows are made of those of the window when they are read.
 
     Raises:
         InputError: If the window has fewer than three rows.
@@ -38,11 +38,5 @@ def shuffled_increments(trajectory: Trajectory, *, seed: int) -> Trajectory:
         (0.0, 6.0, [1.0, 2.0, 3.0])
     """
     check_window(trajectory)
-    check_even_rows(trajectory, "surrogates made of its steps")
     order = torch.randperm(len(trajectory) - 1, generator=generator_of(seed))
-    walk = torch.empty(len(trajectory), trajectory.dim, dtype=trajectory.row(0).dtype)
-    for columns, panel in trajectory.panels():  # a window of a wide layer is gigabytes in float64
-        rows = panel.double()
-        steps = torch.diff(rows, dim=0)[order]
-        walk[:, columns] = torch.cat([rows[:1], rows[:1] + steps.cumsum(dim=0)]).to(walk)
-    return surrogate_of(trajectory, walk, "shuffled increments", seed)
+    return changed_steps(trajectory, lambda steps: steps[order], "shuffled increments", seed)

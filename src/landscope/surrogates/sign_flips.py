@@ -6,7 +6,7 @@ import torch
 
 from landscope._checks import check_count, generator_of
 from landscope.errors import InputError
-from landscope.surrogates.building import increments_of, walk_of
+from landscope.surrogates.building import changed_steps, check_window
 from landscope.trajectory import Trajectory
 
 __all__ = ["sign_flipped_epochs"]
@@ -24,7 +24,7 @@ def sign_flipped_epochs(trajectory: Trajectory, *, seed: int, steps_per_epoch: i
         steps_per_epoch: Number of minibatches in an epoch.
 
     Returns:
-        A trajectory of the same length from the same first row, in memory.
+        A trajectory of the same length from the same first row, see :func:`shuffled_increments`.
 
     Raises:
         InputError: If the window lies within one epoch.
@@ -36,17 +36,16 @@ def sign_flipped_epochs(trajectory: Trajectory, *, seed: int, steps_per_epoch: i
         >>> sign_flipped_epochs(walk, seed=0, steps_per_epoch=4).weights.diff(dim=0).abs().unique().tolist()
         [1.0]
     """
-    first, increments = increments_of(trajectory)
+    check_window(trajectory)
     # The increment that ends at step s was made by the minibatch of epoch (s - 1) // M.
     epoch = (trajectory.steps[1:] - 1) // check_count("steps_per_epoch", steps_per_epoch)
     epoch = epoch - epoch[0]
     if int(epoch[-1]) < 1:
         raise InputError(
             expected=f"a window that reaches into at least two epochs of {steps_per_epoch} steps",
-            got=f"{len(increments)} steps of one",
+            got=f"{len(epoch)} steps of one",
             hint="Record longer.",
         )
     generator = generator_of(seed)
     signs = 2.0 * torch.randint(0, 2, (int(epoch[-1]) + 1,), generator=generator).double() - 1
-    flipped = increments * signs[epoch][:, None]
-    return walk_of(trajectory, first, flipped, "sign-flipped epochs", seed)
+    return changed_steps(trajectory, lambda steps: steps * signs[epoch][:, None], "sign-flipped epochs", seed)

@@ -342,7 +342,7 @@ class Trajectory:
                 got=f"{len(self)}",
                 hint="Record longer, or ask for fewer modes.",
             )
-        for block in self.blocks():
+        for block in self.blocks() if len(self) > self.dim else (panel for _, panel in self.panels()):
             check_finite("recorded weights", block, hint="Cut the trajectory before them with .window(stop=...).")
 
 
