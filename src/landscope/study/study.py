@@ -33,6 +33,7 @@ from landscope.study.study_results import StudyResults
 from landscope.study.subject import Evaluate, Subject
 from landscope.study.subject_checks import check_batch_size
 from landscope.study.train_on import TrainOn
+from landscope.study.workers import checked_workers, shared_with
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory
 from landscope.trajectory.checkpoint_files import find_checkpoints
@@ -271,6 +272,8 @@ class Study(StudyResults):
         controls: bool = False,
         dynamics: bool = False,
         until: str | None = None,
+        jobs: int = 1,
+        executor: str = "processes",
         progress: bool | StageCallback | Reporter | None = None,
     ) -> None:
         """Make every result that is missing: modes, flatness, and the law with its nulls.
@@ -282,6 +285,10 @@ class Study(StudyResults):
             controls: Measure the controls too: other directions, surrogates, one window corrected, equilibrium.
             dynamics: Measure the dynamics too: trainings that go on, restoring force, response, edge of stability.
             until: Last stage to make, with every stage before it: modes, flatness, law, noise, controls, dynamics.
+            jobs: Workers of one thread that share the flatness of the directions and, where this process has one thread
+                too (``torch.set_num_threads(1)``), the draws of the nulls. The results are the same bits.
+            executor: ``"processes"`` of this machine; ``"ray"`` or ``"dask"`` for workers of such a cluster here; with
+                an address for another, such as ``"ray:auto"`` or ``"dask:tcp://head:8786"``.
             progress: True for bars, False for silence, or a callback ``(stage, done, total)``; bars by default.
 
         Raises:
@@ -295,9 +302,10 @@ class Study(StudyResults):
                 made; these results are deleted, and made again.
         """
         stages = chosen_stages(until, noise=noise, controls=controls, dynamics=dynamics)
+        workers = checked_workers(jobs, executor)
         self._check_not_recording("analyse()", "Call it after the with block.")
         reporter = progress if isinstance(progress, Reporter) else reporter_of(progress)
-        with self.folder.locked():
+        with self.folder.locked(), shared_with(workers, self._analysis) as sharing:
             for name in self.folder.drop_damaged_notes():
                 reporter.note(f"[yellow]{name} is made again:[/yellow] the file is damaged")
             if keep_facts(self._analysis):
@@ -307,7 +315,11 @@ class Study(StudyResults):
                     reporter.note(f"{outlook.stage}: {sentence}")
             if notice_changes(self._analysis, stages, reporter):
                 self._begin()
-            run_stages(self._analysis, stages, reporter)
+            self._analysis.workers = sharing
+            try:
+                run_stages(self._analysis, stages, reporter)
+            finally:
+                self._analysis.workers = None
 
     def discard_results(self) -> None:
         """Delete every result of the analysis; the recording and the whole models stay."""
