@@ -63,6 +63,8 @@ class Workers:
             StorageError: If workers were killed again and again.
             Exception: The exception of the first call that fails.
         """
+        if not calls:
+            return
         left, started, ended = list(range(len(calls))), dict[concurrent.futures.Future[bytes], int](), False
         try:
             for _ in range(_TRIES):

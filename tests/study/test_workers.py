@@ -99,6 +99,26 @@ def test_pieces_of_a_stopped_analysis_are_not_measured_again(alone, recorded, mo
 
 
 @forked
+def test_a_draw_is_kept_when_it_is_made(recorded, monkeypatch):
+    """A stopped analysis begins no draw again that was ready."""
+    study = small.opened(recorded)
+    save = StudyFolder.save
+
+    def stop(self, name, *arguments):
+        save(self, name, *arguments)
+        if name.startswith("exponents-shuffled"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StudyFolder, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            study.analyse(progress=False, jobs=2)
+    assert len(study.folder.names("exponents-shuffled")) == 1
+    study.analyse(progress=False, jobs=2)
+    assert len(study.folder.names("exponents-shuffled")) == 2
+
+
+@forked
 def test_a_killed_worker_is_replaced(alone, tmp_path, monkeypatch):
     def dying_once(real, *arguments, **options):
         try:
@@ -191,6 +211,10 @@ def test_a_criterion_that_cannot_be_pickled_is_named_before_the_work(recorded, s
         study.analyse(progress=False, jobs=2)
     assert not study.folder.has_results
     assert not list(recorded.glob(".workers-*"))
+    left = recorded / ".workers-of-a-killed-process"
+    left.mkdir()
+    study.analyse(progress=False, until="modes")
+    assert not left.exists()
 
 
 class Drawn(torch.utils.data.Dataset):

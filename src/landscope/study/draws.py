@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
 from landscope.study.stages import STAGES
 
-__all__ = ["FAILURES", "made_by_workers", "make_draws"]
+__all__ = ["FAILURES", "draws_of_workers", "made_by_workers"]
 
 FAILURES = (LandscopeError, torch.linalg.LinAlgError, np.linalg.LinAlgError)
 """Errors that say that a part cannot be made."""
@@ -23,8 +23,10 @@ _Made = tuple[Result | Exception, dict[str, str]]
 _KEY = "draws"
 
 
-def make_draws(analysis: Analysis, stage: Stage, parts: Sequence[Part], is_missing: Callable[[Part], bool]) -> None:
-    """Let workers make all missing draws of a stage, where the first one is about to be made.
+def draws_of_workers(
+    analysis: Analysis, stage: Stage, parts: Sequence[Part], is_missing: Callable[[Part], bool]
+) -> Iterator[Part]:  # fmt: skip
+    """Let workers make all missing draws of a stage side by side; each part when it is made, to be kept at once.
 
     Bits of principal modes depend on the number of threads, and a worker has one. So this process makes the draws where
     it has more: its threads find the modes, and workers measure the flatness along them.
@@ -45,6 +47,7 @@ def make_draws(analysis: Analysis, stage: Stage, parts: Sequence[Part], is_missi
     calls = [(stage.name, names) for names in draws.values()]
     for done, (_, found) in enumerate(analysis.workers.results(analysis, _draw, calls)):
         made.update(found)
+        yield from (part for part in parts if part.name in found)
         analysis.progress(done + 1, len(calls))
 
 

@@ -40,7 +40,7 @@ def flatness_of_pieces(
 ) -> Iterator[Flatness]:
     """The flatness of some pieces of the directions, each as soon as it and those before it are measured."""
     ratio, total = ratio or analysis.settings.ratio, len(directions)
-    if analysis.workers is not None:
+    if analysis.workers is not None and total:
         yield from _by_workers(analysis, directions, pieces, ratio)
         return
     for piece in pieces:
@@ -63,24 +63,22 @@ def _by_workers(
     assert workers is not None  # noqa: S101 - asked before
     for piece in pieces:
         check_start(analysis.risk.w0, directions[piece], same_dtype=False)  # parallel ones may be in two blocks
-    count = sum(piece.stop - piece.start for piece in pieces)
-    size = max(1, min(_BLOCK, math.ceil(count / workers.count)))
+    sizes = [piece.stop - piece.start for piece in pieces]
+    most = max(1, min(_BLOCK, math.ceil(sum(sizes) / workers.count)))
     blocks = [
-        (number, slice(first, min(first + size, piece.stop)))
+        (number, slice(first, min(first + most, piece.stop)))
         for number, piece in enumerate(pieces)
-        for first in range(piece.start, piece.stop, size)
+        for first in range(piece.start, piece.stop, most)
     ]
-    left, next_piece, done = {number: {} for number in range(len(pieces))}, 0, len(directions) - count
+    waiting, given, done = [dict[int, Flatness]() for _ in pieces], 0, len(directions) - sum(sizes)
     for number, widths in workers.results(analysis, _block, [(block, ratio) for _, block in blocks], directions):
         piece, block = blocks[number]
-        left[piece][block.start] = widths
-        done += block.stop - block.start
+        waiting[piece][block.start] = widths
+        done += len(widths.width)
         analysis.progress(done, len(directions))
-        while next_piece < len(pieces) and sum(len(found.width) for found in left[next_piece].values()) == (
-            pieces[next_piece].stop - pieces[next_piece].start
-        ):
-            yield joined([found for _, found in sorted(left.pop(next_piece).items())])
-            next_piece += 1
+        while given < len(pieces) and sum(len(found.width) for found in waiting[given].values()) == sizes[given]:
+            yield joined([found for _, found in sorted(waiting[given].items())])
+            given += 1
 
 
 def _block(analysis: Analysis, directions: Tensor, block: slice, ratio: float) -> Flatness:

@@ -9,7 +9,7 @@ from typing import Any
 from landscope.errors import LandscopeError, StorageError
 from landscope.progress import Reporter
 from landscope.study.analysis import Analysis
-from landscope.study.draws import FAILURES, made_by_workers, make_draws
+from landscope.study.draws import FAILURES, draws_of_workers, made_by_workers
 from landscope.study.parts import Part, Stage
 
 __all__ = ["run_stages"]
@@ -43,15 +43,16 @@ def run_stages(analysis: Analysis, stages: Sequence[Stage], reporter: Reporter) 
 
 def _run(analysis: Analysis, stage: Stage, reporter: Reporter) -> None:
     started, made = time.perf_counter(), 0
-    parts, given_to_workers = stage.parts(analysis), set[str]()
+    parts = stage.parts(analysis)
+    first_draw = next((part for part in parts if part.draw), None)
     with reporter.stage(stage.title) as progress:
         for number, part in enumerate(parts):
             analysis.progress = lambda done, total, number=number: progress(
                 _TICKS * number + _TICKS * done // max(1, total), _TICKS * len(parts)
             )
-            if part.draw and part.name not in given_to_workers and _is_to_make(analysis, part):
-                given_to_workers |= {one.name for one in parts if one.draw}
-                make_draws(analysis, stage, parts, lambda one: _is_to_make(analysis, one))
+            if part == first_draw:
+                for one in draws_of_workers(analysis, stage, parts, lambda one: _is_to_make(analysis, one)):
+                    made += _make(analysis, one, reporter)
             made += _make(analysis, part, reporter)
             progress(_TICKS * (number + 1), _TICKS * len(parts))
     for name in analysis.folder.names(stage.pieces) if stage.pieces else ():
@@ -78,7 +79,7 @@ def _make(analysis: Analysis, part: Part, reporter: Reporter) -> bool:
 
 
 def _is_to_make(analysis: Analysis, part: Part) -> bool:
-    """Whether a part is missing, or others than that from what there is now, and can be made."""
+    """Whether a part is missing, or made from something else than what there is now, and can be made."""
     return bool(_reason_to_make(analysis, part, _given(analysis, part))) and not analysis.reason_against(part)
 
 

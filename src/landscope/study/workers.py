@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import itertools
 import pickle
+import shutil
 import sys
 import tempfile
 import warnings
@@ -35,7 +36,7 @@ Given = tuple[Analysis, Tensor | None]
 _INHERITED: dict[int, Given] = {}
 """What forked workers find, by a number."""
 _numbers = itertools.count()
-_MODEL = "subject.pickle"
+_FILES, _MODEL = ".workers-", "subject.pickle"
 
 
 class _Source(Protocol):
@@ -154,11 +155,13 @@ def checked_workers(jobs: int, executor: str) -> Workers | None:
 
 @contextlib.contextmanager
 def shared_with(workers: Workers | None, analysis: Analysis) -> Generator[StudyWorkers | None]:
-    """Workers that can do calls for an analysis, until the end of the block; None where this process does all.
+    """Workers for an analysis whose folder is locked, until the end of the block; None where this process does all.
 
     Raises:
         InputError: If the model is on a GPU, its data differ at each reading, or a worker cannot be sent a part of it.
     """
+    for left in analysis.folder.path.glob(f"{_FILES}*"):  # by an analysis that was killed: this one has the lock
+        shutil.rmtree(left, ignore_errors=True)
     if workers is None or not analysis.has_subject:
         yield None
         return
@@ -167,7 +170,7 @@ def shared_with(workers: Workers | None, analysis: Analysis) -> Generator[StudyW
         kept = None
         if not workers.forks:
             content = _pickled(analysis)
-            folder = tempfile.TemporaryDirectory(dir=analysis.folder.path, prefix=".workers-")
+            folder = tempfile.TemporaryDirectory(dir=analysis.folder.path, prefix=_FILES)
             files = Path(stack.enter_context(folder)).resolve()
             (files / _MODEL).write_bytes(content)
             kept = _Kept(analysis.folder.path.resolve(), files, hashlib.sha256(content).hexdigest())
