@@ -8,7 +8,7 @@ import torch
 
 import landscope as ls
 from landscope import directions, landscape, law, noise, penalties, surrogates, synthetic
-from own_model import X, Y, net, of, sgd
+from own_model import X, Y, net, of, sgd, step
 
 CURVATURE = torch.tensor([4.0, 2.0, 1.0, 0.5]).double()
 ORIGIN, AXES = torch.zeros(4).double(), torch.eye(4).double()
@@ -71,6 +71,16 @@ def reported(**settings):
         return KEPT.report({"a": (X, Y)}, torch.nn.CrossEntropyLoss(), path=folder + "/report.html", **settings)
 
 
+def analysed(**settings):
+    """The modes of a study of 42 steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = net()
+        study, optimizer = ls.Study(folder + "/s", model, torch.nn.CrossEntropyLoss(), (X, Y)), sgd(model)
+        with study.record(optimizer):
+            step(model, optimizer, times=42)
+        return study.analyse(progress=False, until="modes", **settings)
+
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # an untrained model
     KEPT = kept()
@@ -100,6 +110,7 @@ VALID = {
         lambda **settings: ls.TaskMemory(net()).budget(None, **settings), {"absolute": 0.1, "samples": 2, "every": 2},
     ),
     "TaskMemory.report": (reported, {"points": 3}),
+    "Study.analyse": (analysed, {"jobs": 1}),
     "keep": (kept, {"strength": 1.0, "budget": 0.1, "absolute": 0.1, "samples": 2, "rank": 2, "ratio": math.e}),
     "keep without a budget": (kept, {"absolute": 0.1, "samples": 2}),
     "FisherInformation.diagonal": (

@@ -137,6 +137,15 @@ def test_before_there_is_a_recording(tmp_path, parts):
         study.analyse(until="laws")
 
 
+def test_workers_that_there_cannot_be(tmp_path, parts):
+    study = made(tmp_path, *parts)
+    for executor in ("slurm", "processes:4", "ray auto"):
+        with pytest.raises(InputError, match="an executor: processes, ray, ray:ADDRESS, dask or dask:ADDRESS"):
+            study.analyse(executor=executor)
+    with pytest.raises(InputError, match=r'executor of type str; got int.*executor="ray:auto"'):
+        study.analyse(executor=4)
+
+
 def test_before_there_are_results(tmp_path):
     study, model, optimizer = small.begin(tmp_path / "s")
     with study.record(optimizer, small.SELECT):

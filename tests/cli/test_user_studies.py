@@ -144,6 +144,14 @@ def test_makers_that_make_no_study(folder, landscope, maker, message):
     assert "def make_study(folder)" in err
 
 
+def test_workers_share_the_analysis(folder, landscope):
+    code, out, err = landscope("flatness", folder, "--study", "my_study:make_study", "--jobs", 2, "--json")
+    assert (code, err) == (0, ""), out
+    code, _, err = landscope("law", folder, "--study", "my_study:make_study", "--executor", "rays")
+    assert code == 2
+    assert "ray:ADDRESS" in err
+
+
 def test_a_study_elsewhere_and_a_study_without_its_maker(folder, landscope, tmp_path):
     shutil.copytree(folder, tmp_path / "other")
     code, _, err = landscope("analyse", "other", "--study", "my_study:make_here")

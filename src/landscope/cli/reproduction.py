@@ -12,6 +12,8 @@ from rich.table import Table
 from landscope.cli.shared import (
     AsJson,
     Config,
+    Executor,
+    Jobs,
     Options,
     Out,
     app,
@@ -45,10 +47,8 @@ def reproduce(
         Parameter(help="Batch sizes and learning rates of fig1 to fig-S7, as B:alpha,B:alpha,...; fig2 has three."),
     ] = "",
     quick: Annotated[bool, Parameter(help="Small sizes on the built-in data, in minutes.", negative=())] = False,
-    jobs: Annotated[int, Parameter(help="Number of processes side by side.")] = 1,
-    executor: Annotated[
-        str, Parameter(help="Where jobs are done: processes, ray, dask, or ray:ADDRESS, dask:ADDRESS for a cluster.")
-    ] = "processes",
+    jobs: Jobs = 1,
+    executor: Executor = "processes",
     settings: Options = None,
     out: Out = None,
     config: Config = None,

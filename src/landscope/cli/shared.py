@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from landscope.progress import Reporter
 
 __all__ = [
-    "AsJson", "Config", "Options", "Out", "PrintConfig", "Run", "app", "claims_table", "finish", "hint_if_stopped",
-    "interrupted_hint", "reporter_of", "say", "settings_of",
+    "AsJson", "Config", "Executor", "Jobs", "Options", "Out", "PrintConfig", "Run", "app", "claims_table", "finish",
+    "hint_if_stopped", "interrupted_hint", "reporter_of", "say", "settings_of",
 ]  # fmt: skip
 
 app = App(
@@ -37,6 +37,10 @@ Config = Annotated[Path | None, Parameter(help="YAML file of settings; options o
 PrintConfig = Annotated[bool, Parameter(help="Print the settings as YAML and do nothing.", negative=())]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON on standard output, and no progress.", negative=())]
 Run = Annotated[Path, Parameter(help="Folder of a study.")]
+Jobs = Annotated[int, Parameter(help="Number of workers that share the work.")]
+Executor = Annotated[
+    str, Parameter(help="Where they are: processes, ray, dask, or ray:ADDRESS, dask:ADDRESS for a cluster.")
+]
 
 
 interrupted_hint: list[str] = []

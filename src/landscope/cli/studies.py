@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from landscope.cli.shared import AsJson, Run, app, claims_table, finish, hint_if_stopped, reporter_of, say
+from landscope.cli.shared import (
+    AsJson,
+    Executor,
+    Jobs,
+    Run,
+    app,
+    claims_table,
+    finish,
+    hint_if_stopped,
+    reporter_of,
+    say,
+)
 from landscope.errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -86,20 +97,20 @@ def made_study(path: Path, maker: str, *, may_be_new: bool = False) -> Study:
     return study
 
 
-def _do(path: Path, maker: str | None, as_json: bool, **stages: Any) -> None:
-    """Make every missing result of a study, of some stages: see ``Study.analyse``."""
+def _do(path: Path, maker: str | None, as_json: bool, **how: Any) -> None:
+    """Make every missing result of a study, of some stages and by some workers: see ``Study.analyse``."""
     hint_if_stopped(f"Finished parts are kept in {path}; give the same command to continue.")
     if maker is not None:
         with modules_of_this_folder():  # a loss or an evaluate may import when it is called
-            made_study(path, maker).analyse(**stages, progress=reporter_of(as_json))
+            made_study(path, maker).analyse(**how, progress=reporter_of(as_json))
         return
     from landscope.reproduction.experiment.run import ExperimentRun
 
-    ExperimentRun.open(path).analyse(reporter_of(as_json), **stages)
+    ExperimentRun.open(path).analyse(reporter_of(as_json), **how)
 
 
-def _one_stage(path: Path, stage: str, maker: str | None, as_json: bool) -> None:
-    _do(path, maker, as_json, until=stage)
+def _one_stage(path: Path, stage: str, maker: str | None, as_json: bool, **workers: Any) -> None:
+    _do(path, maker, as_json, until=stage, **workers)
     if stage in _ARTEFACTS:
         say(path, _ARTEFACTS[stage], as_json)
     else:
@@ -114,13 +125,16 @@ def analyse(
     noise: Annotated[bool, Parameter(help="Measure the minibatch noise too.", negative=())] = False,
     controls: Annotated[bool, Parameter(help="Measure the controls too.", negative=())] = False,
     dynamics: Annotated[bool, Parameter(help="Measure the dynamics too.", negative=())] = False,
+    jobs: Jobs = 1,
+    executor: Executor = "processes",
     as_json: AsJson = False,
 ) -> None:
     """Analyse a recorded training: modes, flatness, law with nulls, and a page.
 
-    A stopped analysis continues with the same command. Example: landscope analyse runs/mine --study mymodule:make_study
+    A stopped analysis continues with the same command. With OMP_NUM_THREADS=1, --jobs 4 shares the nulls too, and not
+    only the directions. Example: landscope analyse runs/mine --study mymodule:make_study
     """
-    _do(folder, study, as_json, noise=noise, controls=controls, dynamics=dynamics)
+    _do(folder, study, as_json, noise=noise, controls=controls, dynamics=dynamics, jobs=jobs, executor=executor)
     finish(folder, as_json)
 
 
@@ -134,49 +148,59 @@ def modes(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
 
 
 @app.command
-def flatness(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+def flatness(
+    folder: Run, *, study: Maker = None, jobs: Jobs = 1, executor: Executor = "processes", as_json: AsJson = False
+) -> None:
     """Measure the flatness along the modes of a study; missing earlier stages run first.
 
     Example: landscope flatness runs/mnist
     """
-    _one_stage(folder, "flatness", study, as_json)
+    _one_stage(folder, "flatness", study, as_json, jobs=jobs, executor=executor)
 
 
 @app.command
-def law(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+def law(
+    folder: Run, *, study: Maker = None, jobs: Jobs = 1, executor: Executor = "processes", as_json: AsJson = False
+) -> None:
     """Fit the variance-flatness law: in-sample, in fresh data, and under the null; missing earlier stages run first.
 
     Example: landscope law runs/mnist
     """
-    _one_stage(folder, "law", study, as_json)
+    _one_stage(folder, "law", study, as_json, jobs=jobs, executor=executor)
 
 
 @app.command
-def noise(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+def noise(
+    folder: Run, *, study: Maker = None, jobs: Jobs = 1, executor: Executor = "processes", as_json: AsJson = False
+) -> None:
     """Measure the minibatch noise of a study: springs, temperatures, drift, curvature (Figs. 3 and 5, S1 to S5).
 
     Nothing is trained again; missing earlier stages run first. Example: landscope noise runs/mnist
     """
-    _one_stage(folder, "noise", study, as_json)
+    _one_stage(folder, "noise", study, as_json, jobs=jobs, executor=executor)
 
 
 @app.command
-def controls(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+def controls(
+    folder: Run, *, study: Maker = None, jobs: Jobs = 1, executor: Executor = "processes", as_json: AsJson = False
+) -> None:
     """Measure the controls: other directions, surrogates, one window corrected, and thermal equilibrium.
 
     Nothing is trained again; missing earlier stages run first. Example: landscope controls runs/mnist
     """
-    _one_stage(folder, "controls", study, as_json)
+    _one_stage(folder, "controls", study, as_json, jobs=jobs, executor=executor)
 
 
 @app.command
-def dynamics(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+def dynamics(
+    folder: Run, *, study: Maker = None, jobs: Jobs = 1, executor: Executor = "processes", as_json: AsJson = False
+) -> None:
     """Measure the dynamics: the restoring force of all weights, responses to kicks, the edge of stability.
 
     The training goes on from the end of the window. Missing earlier stages run first. Example: landscope dynamics
     runs/mnist
     """
-    _one_stage(folder, "dynamics", study, as_json)
+    _one_stage(folder, "dynamics", study, as_json, jobs=jobs, executor=executor)
 
 
 @app.command

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
+import functools
 import itertools
 import json
 import time
@@ -15,14 +15,12 @@ import torch
 
 from landscope._checks import check_count
 from landscope.errors import StorageError
+from landscope.executors import Workers
 from landscope.files.atomic import write_json
 from landscope.files.checked_json import read_limited
 from landscope.progress import QuietReporter, Reporter
-from landscope.reproduction.executors import is_lost, start_executor
 
 __all__ = ["Job", "perform", "seconds_of"]
-
-_TRIES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +53,8 @@ def perform(
         reporter: Shows progress.
         timings: JSON file of the seconds of each job, added over repetitions.
         processes: Number of processes; two or more share the threads evenly.
-        executor: Where the jobs are done, see :func:`landscope.reproduction.executors.start_executor`. All workers must
-            see the same folders.
+        executor: Where the jobs are done, see :class:`landscope.executors.Workers`. All workers must see the same
+            folders.
 
     Raises:
         StorageError: If processes were killed, three times in a row.
@@ -86,53 +84,11 @@ def _performed(jobs: Sequence[Job], reporter: Reporter, processes: int, executor
         for job in itertools.chain.from_iterable(stages):
             yield job, _timed(job, reporter)
         return
-    workers = _Workers(executor, processes)
-    try:
+    threads = max(1, torch.get_num_threads() // processes)
+    with Workers(executor, processes, threads, after_kills="Give the same command with --jobs 1 to go on.") as workers:
         for stage in stages:
-            yield from workers.perform(stage)
-    finally:
-        workers.end()
-
-
-class _Workers:
-    """Does jobs, and does those again whose worker was killed."""
-
-    def __init__(self, executor: str, processes: int) -> None:
-        self._settings = executor, processes, max(1, torch.get_num_threads() // processes)
-        self._pool = start_executor(*self._settings)
-
-    def perform(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, float]]:
-        """Do the jobs of a stage; each and its seconds when it is done.
-
-        Raises:
-            StorageError: If workers were killed again and again.
-        """
-        left = list(jobs)
-        for attempt in range(_TRIES):
-            if attempt:
-                self.end()
-                self._pool = start_executor(*self._settings)
-            started, left = {self._pool.submit(_timed, job, QuietReporter()): job for job in left}, []
-            for done in concurrent.futures.as_completed(started):
-                try:
-                    seconds = done.result()
-                except Exception as error:
-                    if not is_lost(error):
-                        raise
-                    left.append(started[done])
-                    continue
-                yield started[done], seconds
-            if not left:
-                return
-        raise StorageError(
-            expected="every process to finish its job",
-            got=f"a killed process in each of {_TRIES} attempts, perhaps because memory was short",
-            hint="Give the same command with --jobs 1 to go on.",
-        )
-
-    def end(self) -> None:
-        """End the workers; those on this machine finish the job that they are at."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+            for number, seconds in workers.results([functools.partial(_timed, job, QuietReporter()) for job in stage]):
+                yield stage[number], seconds
 
 
 def _timed(job: Job, reporter: Reporter) -> float:

@@ -61,7 +61,7 @@ def reproduce(
         figures: The figures.
         reporter: Shows progress.
         processes: Number of jobs side by side.
-        executor: Where they are done, see :func:`landscope.reproduction.executors.start_executor`.
+        executor: Where they are done, see :func:`landscope.executors.Workers`.
 
     Returns:
         The results of all figures.

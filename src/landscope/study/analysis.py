@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -38,6 +38,9 @@ from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
 from landscope.trajectory.rounding import encoding_caveat, rounding_caveat
 from landscope.trajectory.spacing import spacing_caveat, unevenness
+
+if TYPE_CHECKING:
+    from landscope.study.workers import StudyWorkers
 
 __all__ = ["Analysis"]
 
@@ -90,6 +93,7 @@ class Analysis:
     def __init__(self, folder: StudyFolder, subject: Subject | None) -> None:
         self.folder, self._subject = folder, subject
         self.shared: dict[str, Any] = {}  # what one part leaves for the next, within a process
+        self.workers: StudyWorkers | None = None  # None: this process does all
 
     @property
     def settings(self) -> StudySettings:

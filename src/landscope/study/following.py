@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from landscope.errors import InputError
 from landscope.optimizer_steps import ends_step
 from landscope.processes import Turn
+from landscope.sharded import has_parts
+from landscope.study.recording import StudyRecorder
 
-__all__ = ["StudyFollower"]
+__all__ = ["StudyFollower", "check_is_whole", "recorder_in_turn"]
+
+
+def check_is_whole(model: nn.Module) -> None:
+    """Raise if processes hold parts of a model: the whole models of a study would be parts."""
+    if has_parts(model):
+        raise InputError(
+            expected="a model that each process holds whole", got="one that is sharded",
+            hint="Record with TrajectoryRecorder, and give its rows to a study in one process by use_trajectory().",
+        )  # fmt: skip
+
+
+def recorder_in_turn(
+    path: Path, optimizer: torch.optim.Optimizer, first_step: int | None, make: Callable[[Turn], StudyRecorder]
+) -> StudyRecorder | StudyFollower:
+    """The recorder of a study; of several processes that record it the first one makes it, and the others follow.
+
+    Args:
+        path: The folder of the study.
+        optimizer: The optimiser.
+        first_step: Number of the first step taken while recording.
+        make: Makes the recorder; the other processes wait for the end of the turn that it is given.
+    """
+    begin = Turn.of(f"the recording of {path.absolute()}")
+    turn = dataclasses.replace(begin, name=f"{begin.name} to its end")
+    with begin.taken():
+        return make(turn) if begin.is_own else StudyFollower(optimizer, first_step, turn)
 
 
 class StudyFollower:

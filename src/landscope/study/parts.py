@@ -63,6 +63,8 @@ class Part:
             not an error.
         lost_note: ``lost_note(analysis)`` names a note that the part leaves beside its result and that is not there;
             empty where all are.
+        draw: Name of the draw of a null that it is measured on; empty where it is of none. Parts of one draw are made
+            together, and each draw by any worker.
     """
 
     result: Saved[Any]
@@ -72,6 +74,7 @@ class Part:
     uses: tuple[str, ...] = ()
     is_optional: bool = False
     lost_note: Callable[[Analysis], str] = lambda _: ""
+    draw: str = ""
 
     @property
     def name(self) -> str:

@@ -6,12 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
-
 from landscope.errors import LandscopeError, StorageError
 from landscope.progress import Reporter
 from landscope.study.analysis import Analysis
+from landscope.study.draws import FAILURES, draws_of_workers, made_by_workers
 from landscope.study.parts import Part, Stage
 
 __all__ = ["run_stages"]
@@ -46,11 +44,15 @@ def run_stages(analysis: Analysis, stages: Sequence[Stage], reporter: Reporter) 
 def _run(analysis: Analysis, stage: Stage, reporter: Reporter) -> None:
     started, made = time.perf_counter(), 0
     parts = stage.parts(analysis)
+    first_draw = next((part for part in parts if part.draw), None)
     with reporter.stage(stage.title) as progress:
         for number, part in enumerate(parts):
             analysis.progress = lambda done, total, number=number: progress(
                 _TICKS * number + _TICKS * done // max(1, total), _TICKS * len(parts)
             )
+            if part == first_draw:
+                for one in draws_of_workers(analysis, stage, parts, lambda one: _is_to_make(analysis, one)):
+                    made += _make(analysis, one, reporter)
             made += _make(analysis, part, reporter)
             progress(_TICKS * (number + 1), _TICKS * len(parts))
     for name in analysis.folder.names(stage.pieces) if stage.pieces else ():
@@ -74,6 +76,11 @@ def _make(analysis: Analysis, part: Part, reporter: Reporter) -> bool:
     reason = analysis.reason_against(part) or _reason_of_failure(analysis, part, given)
     analysis.folder.change_note("not-measured", {part.name: reason or None})
     return not reason
+
+
+def _is_to_make(analysis: Analysis, part: Part) -> bool:
+    """Whether a part is missing, or made from something else than what there is now, and can be made."""
+    return bool(_reason_to_make(analysis, part, _given(analysis, part))) and not analysis.reason_against(part)
 
 
 def _reason_to_make(analysis: Analysis, part: Part, given: dict[str, Any]) -> str:
@@ -103,11 +110,16 @@ def _reason_of_failure(analysis: Analysis, part: Part, given: dict[str, Any]) ->
     """Make and save a part; why an optional one cannot be made, empty if it was made."""
     folder = analysis.folder
     try:
-        with folder.watched() as read:
-            result = part.make(analysis)
+        if found := made_by_workers(analysis, part):
+            result, read = found
+            if isinstance(result, Exception):
+                raise result
+        else:
+            with folder.watched() as read:
+                result = part.make(analysis)
     except StorageError:
         raise
-    except (LandscopeError, torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
+    except FAILURES as error:
         if not (part.is_optional and analysis.has_subject):
             raise
         return _in_words(error)

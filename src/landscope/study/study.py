@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,16 @@ from landscope._checks import check_path
 from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.processes import Turn, in_first_process
+from landscope.processes import in_first_process
 from landscope.progress import Reporter, StageCallback, reporter_of
 from landscope.recorder.tables import Encoding
 from landscope.risk import EmpiricalRisk
-from landscope.sharded import has_parts
 from landscope.study.analysis import Analysis
 from landscope.study.centre import keep_centre, named_centre
 from landscope.study.changed import notice_changes
 from landscope.study.data_facts import keep_facts
 from landscope.study.folder import StudyFolder
-from landscope.study.following import StudyFollower
+from landscope.study.following import StudyFollower, check_is_whole, recorder_in_turn
 from landscope.study.importing import import_checkpoints, import_trajectory
 from landscope.study.page import write_page
 from landscope.study.parts import Stage
@@ -38,6 +36,7 @@ from landscope.study.study_results import StudyResults
 from landscope.study.subject import Evaluate, Subject
 from landscope.study.subject_checks import check_batch_size
 from landscope.study.train_on import TrainOn
+from landscope.study.workers import Workers, checked_workers, shared_with
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory
 from landscope.trajectory.checkpoint_files import find_checkpoints
@@ -211,25 +210,18 @@ class Study(StudyResults):
                 after the last one, as by clipping: rows and whole models hold the weights right after a step.
         """
         subject = self._analysis.subject
-        if has_parts(subject.model):
-            raise InputError(
-                expected="a model that each process holds whole", got="one that is sharded",
-                hint="Record with TrajectoryRecorder, and give its rows to a study in one process by use_trajectory().",
-            )  # fmt: skip
+        check_is_whole(subject.model)
         self._check_not_recording("record()", "Enter it once, around the whole training.")
         self.folder.check_no_results()
         space = ParameterSpace.of(subject.model, select)
         subject.check_loss(space, batch_norm=self.folder.settings.batch_norm)
         spans = self.folder.settings.window, self.folder.settings.fresh
         ends = [span[1] for span in spans if isinstance(span, tuple)]
-        begin = Turn.of(f"the recording of {self.path.absolute()}")
-        turn = dataclasses.replace(begin, name=f"{begin.name} to its end")
-        with begin.taken():
-            self._recorder = StudyRecorder(
-                self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
-                resume=first_step is not None, n_steps=n_steps, encoding=encoding, checkpoints=checkpoints,
-                always=tuple(ends), data=subject.data_identity, turn=turn,
-            ) if begin.is_own else StudyFollower(optimizer, first_step, turn)  # fmt: skip
+        self._recorder = recorder_in_turn(self.path, optimizer, first_step, lambda turn: StudyRecorder(
+            self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
+            resume=first_step is not None, n_steps=n_steps, encoding=encoding, checkpoints=checkpoints,
+            always=tuple(ends), data=subject.data_identity, turn=turn,
+        ))  # fmt: skip
         self._begin()
         return self._recorder
 
@@ -292,6 +284,8 @@ class Study(StudyResults):
         controls: bool = False,
         dynamics: bool = False,
         until: str | None = None,
+        jobs: int = 1,
+        executor: str = "processes",
         progress: bool | StageCallback | Reporter | None = None,
     ) -> None:
         """Make every result that is missing: modes, flatness, and the law with its nulls.
@@ -303,6 +297,10 @@ class Study(StudyResults):
             controls: Measure the controls too: other directions, surrogates, one window corrected, equilibrium.
             dynamics: Measure the dynamics too: trainings that go on, restoring force, response, edge of stability.
             until: Last stage to make, with every stage before it: modes, flatness, law, noise, controls, dynamics.
+            jobs: Workers of one thread that share the flatness of the directions and, where this process has one thread
+                too (``torch.set_num_threads(1)``), the draws of the nulls. The results are the same bits.
+            executor: ``"processes"`` of this machine; ``"ray"`` or ``"dask"`` for workers of such a cluster here; with
+                an address for another, such as ``"ray:auto"`` or ``"dask:tcp://head:8786"``.
             progress: True for bars, False for silence, or a callback ``(stage, done, total)``; bars by default.
 
         Raises:
@@ -316,12 +314,13 @@ class Study(StudyResults):
                 made; these results are deleted, and made again.
         """
         stages = chosen_stages(until, noise=noise, controls=controls, dynamics=dynamics)
+        workers = checked_workers(jobs, executor)
         self._check_not_recording("analyse()", "Call it after the with block.")
         reporter = progress if isinstance(progress, Reporter) else reporter_of(progress)
-        self._alone("the analysis", lambda: self._run(stages, reporter))
+        self._alone("the analysis", lambda: self._run(stages, reporter, workers))
 
-    def _run(self, stages: Sequence[Stage], reporter: Reporter) -> None:
-        with self.folder.locked():
+    def _run(self, stages: Sequence[Stage], reporter: Reporter, workers: Workers | None) -> None:
+        with self.folder.locked(), shared_with(workers, self._analysis) as sharing:
             for name in self.folder.drop_damaged_notes():
                 reporter.note(f"[yellow]{name} is made again:[/yellow] the file is damaged")
             if keep_facts(self._analysis):
@@ -331,7 +330,11 @@ class Study(StudyResults):
                     reporter.note(f"{outlook.stage}: {sentence}")
             if notice_changes(self._analysis, stages, reporter):
                 self._begin()
-            run_stages(self._analysis, stages, reporter)
+            self._analysis.workers = sharing
+            try:
+                run_stages(self._analysis, stages, reporter)
+            finally:
+                self._analysis.workers = None
 
     def discard_results(self) -> None:
         """Delete every result of the analysis; the recording and the whole models stay."""

@@ -127,7 +127,7 @@ class ExperimentRun(ExperimentFolder):
 
     def analyse(
         self, reporter: Reporter, *, until: str | None = None, noise: bool = False, controls: bool = False,
-        dynamics: bool = False,
+        dynamics: bool = False, jobs: int = 1, executor: str = "processes",
     ) -> None:  # fmt: skip
         """Train, and make every missing result of some stages, see :meth:`landscope.Study.analyse`.
 
@@ -137,13 +137,18 @@ class ExperimentRun(ExperimentFolder):
             noise: Measure the minibatch noise too.
             controls: Measure the controls too.
             dynamics: Measure the dynamics too.
+            jobs: Workers that share the analysis.
+            executor: Where they are.
         """
         if self.has("training"):
             self._drop_damaged_training(reporter)
         if not self.has("training"):
             train_run(self.path, self.experiment, reporter)
         if until != "train":
-            self.study.analyse(until=until, noise=noise, controls=controls, dynamics=dynamics, progress=reporter)
+            self.study.analyse(
+                until=until, noise=noise, controls=controls, dynamics=dynamics, jobs=jobs, executor=executor,
+                progress=reporter,
+            )  # fmt: skip
 
     def _drop_damaged_training(self, reporter: Reporter) -> None:
         """Delete a finished training of which something is lost: it is made again, with the same numbers."""

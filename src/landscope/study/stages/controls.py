@@ -8,13 +8,14 @@ from landscope.directions.directions import Directions
 from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.directions.random_directions import random_directions
-from landscope.landscape import Flatness, flatness
-from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
+from landscope.landscape import Flatness
+from landscope.law.exponents import Exponents, fit_exponents
 from landscope.law.sensitivity import Sensitivity, measure_sensitivity
 from landscope.law.window_growth import Growth, measure_growth
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.flatness_along import flatness_along, measured_exponents
 from landscope.study.parts import Need, Part, Stage
 from landscope.study.stages.continued import fitted_flatness, fitted_modes
 from landscope.study.stages.equilibrium import EQUILIBRIUM_ROW, equilibrium_parts
@@ -61,15 +62,7 @@ def _basis(key: str, analysis: Analysis) -> Directions:
 
 
 def _basis_flatness(key: str, analysis: Analysis) -> Flatness:
-    directions = analysis.load(saved.basis(key)).directions.to(analysis.risk.w0)
-    return flatness(
-        analysis.risk,
-        analysis.risk.w0,
-        directions,
-        ratio=analysis.settings.ratio,
-        rtol=analysis.settings.rtol,
-        progress=analysis.progress,
-    )
+    return flatness_along(analysis, analysis.load(saved.basis(key)).directions.to(analysis.risk.w0))
 
 
 def _along(name: str, basis: Directions, widths: Flatness, trajectory: Trajectory, analysis: Analysis) -> Exponents:
@@ -91,11 +84,7 @@ def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
         key, analysis.window, analysis.load(saved.MODES), seed=analysis.settings.seed,
         steps_per_epoch=analysis.steps_per_epoch or len(analysis.window),
     )  # fmt: skip
-    return measure_exponents(
-        ROWS[key], analysis.risk, analysis.risk.w0, made, fit_modes=fitted_modes(analysis),
-        spectrum_ranks=analysis.spectrum_ranks, rtol=analysis.settings.rtol, ratio=analysis.settings.ratio,
-        progress=analysis.progress,
-    )  # fmt: skip
+    return measured_exponents(ROWS[key], analysis, made, fit_modes=fitted_modes(analysis))
 
 
 def _growth(analysis: Analysis) -> Growth:
@@ -137,7 +126,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
     surrogates = [
         Part(
             saved.exponents(key), functools.partial(_surrogate_row, key),
-            needs=("epochs",) if SURROGATES[key].needs_epochs else (), is_optional=True,
+            needs=("epochs",) if SURROGATES[key].needs_epochs else (), is_optional=True, draw=f"surrogate-{key}",
         )
         for key in _SURROGATES
     ]  # fmt: skip

@@ -12,12 +12,13 @@ from torch import Tensor
 from landscope.directions.directions import Directions
 from landscope.directions.hessian_eigenvectors import leading_eigenvectors
 from landscope.directions.principal import principal_modes
-from landscope.landscape import Flatness, flatness
+from landscope.landscape import Flatness
 from landscope.law.exponents import Exponents, ranks_to_measure, variance_flatness
 from landscope.law.window_limit import WindowLimit, window_limit
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.curvature_matrix import curvature_matrix
+from landscope.study.flatness_along import flatness_along
 from landscope.study.minibatch_order import why_order_unknown
 from landscope.study.parts import Part
 from landscope.study.relaxation import Relaxation, is_adaptive, relaxation_of, step_rule_of
@@ -55,15 +56,12 @@ def _eigenvectors(name: str, product: Callable[[Tensor], Tensor], analysis: Anal
 
 
 def _flatness(key: str, analysis: Analysis) -> Flatness:
-    settings, directions = analysis.settings, analysis.load(saved.basis(key)).directions
+    directions = analysis.load(saved.basis(key)).directions
     scale = relaxation_of(analysis).scale if key == "relaxation" else None
     # A step along u in the coordinates y = s w is one along u/s in the weights, as long as u/s.
     moved = directions if scale is None else directions / scale
     lengths = torch.linalg.vector_norm(moved, dim=1)
-    found = flatness(
-        analysis.risk, analysis.risk.w0, (moved / lengths[:, None]).to(analysis.risk.w0), ratio=settings.ratio,
-        rtol=settings.rtol, progress=analysis.progress,
-    )  # fmt: skip
+    found = flatness_along(analysis, (moved / lengths[:, None]).to(analysis.risk.w0))
     if scale is None:
         return found
     names = ("left", "right", "width", "max_displacement")
@@ -131,10 +129,7 @@ def _rows(number: int, analysis: Analysis) -> tuple[Exponents, Exponents]:
         count = min(max(fitted[1], analysis.spectrum_ranks[1]), len(made) - 1, made.dim)
         modes = principal_modes(made, count)
         ranks = ranks_to_measure(count, fitted, _MEASURED_MODES)
-        widths = flatness(
-            analysis.risk, analysis.risk.w0, modes.directions[ranks - 1].to(analysis.risk.w0), ratio=settings.ratio,
-            rtol=settings.rtol, progress=analysis.progress,
-        )  # fmt: skip
+        widths = flatness_along(analysis, modes.directions[ranks - 1].to(analysis.risk.w0))
         own, later = (
             variance_flatness(
                 modes, part, widths, fitted, name=name, ranks=ranks, spectrum_ranks=analysis.spectrum_ranks
@@ -158,10 +153,11 @@ def finite_window_parts(analysis: Analysis) -> tuple[Part, ...]:
     keys = ("curvature", "relaxation") if adaptive else ("curvature",)
     basis = saved.basis(keys[-1])
     draws = [
-        Part(result(number), functools.partial(_row, number, which), after=(basis,), uses=("epochs",), is_optional=True)
+        Part(result(number), functools.partial(_row, number, which), after=(basis,), uses=("epochs",), is_optional=True,
+             draw=f"finite-window-{number}")
         for number in range(count)
         for which, result in enumerate((saved.process, saved.process_fresh))
-    ]
+    ]  # fmt: skip
     return (
         Part(saved.CURVATURE, _curvature, needs=("learning_rate", "curvature"), is_optional=True),
         *((relaxing,) if adaptive else ()),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles, flatness
+from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles
 from landscope.landscape.drawn_profiles import drawn_profiles, drawn_ranks
 from landscope.landscape.flatness import joined
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.flatness_along import flatness_of_pieces
 from landscope.study.parts import Part, Stage
 
 __all__ = ["FLATNESS"]
@@ -17,25 +18,16 @@ _PIECE = 128
 def _flatness(analysis: Analysis) -> Flatness:
     directions = analysis.load(saved.MODES).directions
     count = min(analysis.settings.flatness_modes or len(directions), len(directions))
-    pieces = []
-    for first in range(0, count, _PIECE):
-        rows = directions[first : min(first + _PIECE, count)]
-        pieces.append(
-            analysis.folder.cached(
-                f"{saved.FLATNESS_PIECES}{first + 1}",
-                Flatness,
-                lambda rows=rows, first=first: flatness(
-                    analysis.risk,
-                    analysis.risk.w0,
-                    rows,
-                    ratio=analysis.settings.ratio,
-                    rtol=analysis.settings.rtol,
-                    progress=lambda done, _: analysis.progress(first + done, count),
-                ),
-            )
-        )
-        analysis.progress(min(first + _PIECE, count), count)
-    return joined(pieces)
+    pieces = [slice(first, min(first + _PIECE, count)) for first in range(0, count, _PIECE)]
+    missing = [piece for piece in pieces if not analysis.folder.fits(_name(piece))]
+    found = flatness_of_pieces(analysis, directions[:count], missing)
+    for piece, widths in zip(missing, found, strict=True):
+        analysis.folder.save(_name(piece), widths)
+    return joined([analysis.folder.load(_name(piece), Flatness) for piece in pieces])
+
+
+def _name(piece: slice) -> str:
+    return f"{saved.FLATNESS_PIECES}{piece.start + 1}"
 
 
 def _profiles(analysis: Analysis) -> LossProfiles:

@@ -7,11 +7,12 @@ import functools
 import torch
 
 from landscope.directions.principal import principal_modes
-from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
+from landscope.law.exponents import Exponents, fit_exponents
 from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.flatness_along import measured_exponents
 from landscope.study.parts import Part, Stage
 from landscope.study.saved import Saved
 from landscope.study.stages.finite_window import finite_window_parts
@@ -38,17 +39,9 @@ def _null(number: int, analysis: Analysis) -> Exponents:
     surrogate = shuffled_increments(analysis.window, seed=settings.seed * 1000 + number)
     # Later modes enter no fit and cost a second decomposition; modes for 90 % of the variance are "at least" so many.
     count = min(max(settings.fit_modes[1], analysis.spectrum_ranks[1]), len(surrogate) - 1, surrogate.dim)
-    return measure_exponents(
-        SHUFFLED,
-        analysis.risk,
-        analysis.risk.w0,
-        surrogate,
-        directions=principal_modes(surrogate, count),
-        fit_modes=(settings.fit_modes[0], min(settings.fit_modes[1], measured)),
-        spectrum_ranks=analysis.spectrum_ranks,
-        rtol=settings.rtol,
-        ratio=settings.ratio,
-        progress=analysis.progress,
+    fitted = settings.fit_modes[0], min(settings.fit_modes[1], measured)
+    return measured_exponents(
+        SHUFFLED, analysis, surrogate, directions=principal_modes(surrogate, count), fit_modes=fitted
     )
 
 
@@ -66,16 +59,17 @@ def _history(analysis: Analysis) -> TrainingHistory:
 
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
-    return (
+    parts = (
         Part(saved.IN_SAMPLE, functools.partial(_fitted, IN_SAMPLE, saved.STATISTICS)),
         Part(saved.FRESH, functools.partial(_fitted, FRESH, saved.FRESH_STATISTICS), needs=("fresh",)),
         *(
-            Part(saved.null(number), functools.partial(_null, number), needs=("even_rows",))
+            Part(saved.null(number), functools.partial(_null, number), needs=("even_rows",), draw=f"shuffled-{number}")
             for number in range(analysis.settings.n_nulls)
         ),
         *finite_window_parts(analysis),
         Part(saved.TRAINING, _history, needs=("evaluate",)),
     )
+    return tuple(sorted(parts, key=lambda part: bool(part.draw)))  # the draws together, for workers to share
 
 
 LAW = Stage("law", "Law and nulls", _parts)
