@@ -46,7 +46,7 @@ def weights_and_groups(**settings):
 
 
 def recorder(**settings):
-    model = net()
+    model = torch.nn.Linear(20, 5)
     return ls.TrajectoryRecorder(model, sgd(model), **settings)
 
 
@@ -145,7 +145,7 @@ VALID = {
         lambda **settings: ls.Trajectory.from_checkpoints({1: net().state_dict()}, net(), **settings),
         {"steps_per_epoch": 5},
     ),
-    "TrajectoryRecorder": (recorder, {"every": 1, "last": 3, "first_step": 1, "n_steps": 100}),
+    "TrajectoryRecorder": (recorder, {"every": 1, "last": 3, "first_step": 1, "n_steps": 100, "sketch": 64}),
     "flatness": (ls.flatness, {"landscape": WELL, "w0": ORIGIN, "directions": AXES, "ratio": 2.0, "rtol": 1e-2,
                                "max_displacement": 100.0}),
     "principal_modes": (ls.principal_modes, {"trajectory": WINDOW, "n_modes": 2}),

@@ -88,8 +88,9 @@ def test_hf_rows_are_the_weights_after_each_step_and_nothing_changes(accumulate,
     memory = huggingface.RecorderCallback(C_FC)
     disk = huggingface.RecorderCallback(select=[C_FC], path=tmp_path / "t")
     third = huggingface.RecorderCallback(C_FC, every=3)
+    sketch = huggingface.RecorderCallback(C_FC, sketch=64)
     hf_trainer(
-        tmp_path, model, memory, disk, third, optimizer=optimizer, gradient_accumulation_steps=accumulate
+        tmp_path, model, memory, disk, third, sketch, optimizer=optimizer, gradient_accumulation_steps=accumulate
     ).train()
     assert len(seen) == 12
     for trajectory in (memory.trajectory(), disk.trajectory(), ls.open_trajectory(tmp_path / "t")):
@@ -98,6 +99,8 @@ def test_hf_rows_are_the_weights_after_each_step_and_nothing_changes(accumulate,
         assert trajectory.learning_rate[0] == 1e-2
         assert trajectory.learning_rate[-1] < 1e-2
     assert torch.equal(third.trajectory().weights, torch.stack(seen[2::3]))
+    sketches = sketch.trajectory()
+    assert torch.equal(sketches.weights, sketches.sketch(torch.stack(seen)))
     assert memory.space == ls.ParameterSpace.of(model, C_FC)
     assert memory.space.names == ("transformer.h.0.mlp.c_fc.weight", "transformer.h.1.mlp.c_fc.weight")
     for ours, theirs in zip(model.parameters(), bare.parameters(), strict=True):

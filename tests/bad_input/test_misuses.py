@@ -47,7 +47,7 @@ NAMES = {
     "count": "n_draws n_modes window every rank minimum_rows rows max_bytes last first_step dim count first n_batches "
     "patience n_samples n_steps burn_in n_chains n_directions n_rows n_blocks n_lags n_points max_lag steps_per_epoch "
     "batches_per_epoch spacing batch_size n_weights n_windows refresh n_epochs cache_bytes "
-    "points samples length prompt jobs",
+    "points samples length prompt jobs sketch",
 }
 KIND = {name: kind for kind, names in NAMES.items() for name in names.split()}
 ALLOWED = {("noise.edge_of_stability", "learning_rate", "nan")}  # it says that no rate is known

@@ -100,6 +100,7 @@ class RecorderCallback(RecorderSession, _RecordingLightningSession):
         path: Folder of the trajectory; by default the trajectory is kept in memory.
         every: Number of steps between two recorded rows.
         encoding: How the rows are stored on disk, see :class:`landscope.TrajectoryRecorder`.
+        sketch: Numbers of a row in place of all weights, see :class:`landscope.TrajectoryRecorder`.
 
     Raises:
         InputError: If ``every`` is not a positive integer; when training begins, if the selection does not fit the

@@ -16,6 +16,7 @@ from landscope.errors import InputError, LandscopeError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
 from landscope.recorder.tables import Encoding
+from landscope.sketch import CountSketch
 from landscope.study.following import StudyFollower
 from landscope.study.recording import StudyRecorder
 from landscope.study.study import Study
@@ -68,6 +69,7 @@ class RecorderSession(RecordingSession):
         path: Folder of the trajectory; by default the trajectory is kept in memory.
         every: Number of steps between two recorded rows.
         encoding: How the rows are stored on disk, see :class:`landscope.TrajectoryRecorder`.
+        sketch: Numbers of a row in place of all weights, see :class:`landscope.TrajectoryRecorder`.
 
     Raises:
         InputError: If ``every`` is not a positive integer.
@@ -80,9 +82,10 @@ class RecorderSession(RecordingSession):
         path: str | Path | None = None,
         every: int = 1,
         encoding: Encoding = "exact",
+        sketch: int | CountSketch | None = None,
     ) -> None:
         super().__init__(select, every)
-        self._path, self._encoding = path, encoding
+        self._path, self._encoding, self._sketch = path, encoding, sketch
 
     @property
     def space(self) -> ParameterSpace:
@@ -112,6 +115,7 @@ class RecorderSession(RecordingSession):
             resume=training.global_step > 0 and (training.was_recorded or _exists(self._path)),
             n_steps=training.n_steps,
             encoding=self._encoding,
+            sketch=self._sketch,
         )
 
     def _begun(self) -> TrajectoryRecorder:

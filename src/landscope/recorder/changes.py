@@ -12,6 +12,7 @@ from landscope.notices import warn
 from landscope.optimizer_steps import is_nested
 from landscope.recorder.transfer import Transfer
 from landscope.sharded import whole
+from landscope.sketch import CountSketch
 
 __all__ = ["ChangeWatch"]
 
@@ -28,10 +29,13 @@ class ChangeWatch:
     Args:
         optimizer: The recorded optimiser.
         tensors: The recorded tensors.
+        sketch: The map of the weights to a row; None where a row is the weights.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]) -> None:
-        self._optimizer, self._tensors = optimizer, tensors
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor], sketch: CountSketch | None = None
+    ) -> None:
+        self._optimizer, self._tensors, self._sketch = optimizer, tensors, sketch
         self._row: Tensor | None = None
         self._step, self._n_rows, self._has_said = 0, 0, False
         self._found: list[tuple[int, Transfer]] = []
@@ -98,7 +102,11 @@ class ChangeWatch:
 
     def last_weights(self) -> list[Tensor]:
         """The weights of the last row, one tensor for each recorded one; none where it is not held."""
-        return [] if self._row is None else list(self._row.split([tensor.numel() for tensor in self._tensors]))
+        if self._row is None:
+            return []
+        if self._sketch is not None:  # a row does not hold them: those of the model, if they are still the same
+            return [] if self.has_changed() else [tensor.detach() for tensor in self._tensors]
+        return list(self._row.split([tensor.numel() for tensor in self._tensors]))
 
     def has_changed(self) -> bool:
         """Whether the weights are others than those of the last row, to the bit; False where they were moved."""
@@ -110,7 +118,8 @@ class ChangeWatch:
         if row is None or any(tensor.device != row.device for tensor in self._tensors):
             return torch.tensor(False, device="cpu")
         found = torch.zeros((), dtype=torch.bool, device=row.device)  # made there: a copy to a GPU would wait for it
-        for tensor in self._tensors:
+        tensors = self._tensors if self._sketch is None else [self._sketch.of(self._tensors)]
+        for tensor in tensors:
             end = start + tensor.numel()
             now, before = whole(tensor.detach()).reshape(-1).to(row.dtype), row[start:end]
             bits = [part.view(_BITS[part.element_size()]) for part in (now, before)]

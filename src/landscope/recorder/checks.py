@@ -17,7 +17,15 @@ from landscope.optimizer_steps import inner_optimizers, is_nested
 from landscope.parameters import inner_model
 from landscope.sharded import own_part
 
-__all__ = ["HalfStepWatch", "RecordedPlaces", "check_last", "fingerprint", "first_step_of", "warn_frozen"]
+__all__ = [
+    "HalfStepWatch",
+    "RecordedPlaces",
+    "check_last",
+    "check_optimizer",
+    "fingerprint",
+    "first_step_of",
+    "warn_frozen",
+]
 
 _OBSERVED = 6
 """Steps that are observed: three to a perturbed point and three back."""
@@ -213,6 +221,26 @@ def warn_frozen(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
             f"None of the selected parameters requires a gradient: {', '.join(names)}. As long as they are frozen they "
             "do not move, and there is nothing to analyse.",
             LandscopeWarning,
+        )
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+    """Raise if another optimiser moves selected weights: its steps and learning rates would not be recorded."""
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    named = zip(names, tensors, strict=True)
+    missing = [name for name, tensor in named if tensor.requires_grad and id(tensor) not in held]
+    if held.isdisjoint(map(id, tensors)):
+        raise InputError(
+            expected=f"an optimiser of {', '.join(names)}",
+            got="an optimiser that holds none of them",
+            hint="Make the optimiser from the parameters of this very model object.",
+        )
+    if missing:
+        raise InputError(
+            expected="an optimiser of every selected parameter that requires a gradient",
+            got=f"one without {', '.join(missing)}",
+            hint="Select what this optimiser trains, and record each optimiser in a place of its own. Call "
+            "requires_grad_(False) on parameters that stay as they are.",
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_choice, check_count, check_hooked, check_path, is_number
+from landscope._checks import check_count, check_hooked, check_path, is_number
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError, StorageError
 from landscope.notices import warn
 from landscope.optimizer_steps import ends_step, shared_rate
@@ -19,10 +19,19 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.processes import is_first_to_claim
 from landscope.recorder.blocks import Block, BlockPool, Rows, rows_of_a_block
 from landscope.recorder.changes import ChangeWatch
-from landscope.recorder.checks import HalfStepWatch, RecordedPlaces, check_last, fingerprint, first_step_of, warn_frozen
+from landscope.recorder.checks import (
+    HalfStepWatch,
+    RecordedPlaces,
+    check_last,
+    check_optimizer,
+    fingerprint,
+    first_step_of,
+    warn_frozen,
+)
 from landscope.recorder.room import Room
 from landscope.recorder.sinks import DiskSink, FollowingSink, MemorySink
-from landscope.recorder.tables import ENCODINGS, Encoding, bytes_of_a_row
+from landscope.recorder.tables import Encoding, bytes_of_a_row, check_encoding
+from landscope.sketch import CountSketch, sketch_of
 from landscope.trajectory import Trajectory, stored_dtype
 
 __all__ = ["TrajectoryRecorder"]
@@ -56,6 +65,9 @@ class TrajectoryRecorder:
         encoding: ``"exact"``, or ``"delta-int8"`` for rows on disk: one byte a weight, and every 64th row in full. A
             weight is then within half a scale of its value, at most 1/253 of the largest step of the 256 weights that
             share the scale; errors do not add up.
+        sketch: Numbers of a row in place of N, such as 4096: random sums of the weights that keep lengths and angles,
+            see :class:`landscope.sketch.CountSketch`, which may be given too. Rows give variances of modes and
+            coordinates along them, but no directions; see ``sketch`` of :func:`landscope.principal_modes`.
 
     Raises:
         InputError: If the optimiser lacks selected parameters that require a gradient, when resuming without
@@ -102,34 +114,34 @@ class TrajectoryRecorder:
         resume: bool = False,
         n_steps: int | None = None,
         encoding: Encoding = "exact",
+        sketch: int | CountSketch | None = None,
     ) -> None:
         check_last(last, path)
-        if check_choice("encoding", encoding, ENCODINGS) != "exact" and path is None:
-            raise InputError(
-                expected="a path for encoded rows", got="none", hint='Pass path=, or leave encoding="exact" in memory.'
-            )
+        check_encoding(encoding, path, sketch)
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
         self.space.flatten(model)  # raises where the weights have no values
+        self._sketch = None if sketch is None else sketch_of(sketch, self.space.dim)
         warn_frozen(self.space.names, self._tensors)
         self._optimizer = check_hooked(optimizer)
         self._seen: tuple[list[Any], int, list[dict[str, Any]]] = ([], 0, [])
         self._every = check_count("every", every, minimum=1)
         first_step = first_step_of(first_step, resume)
         self._step = self._steps_before = first_step - 1
-        self._check_optimizer()
+        check_optimizer(optimizer, self.space.names, self._tensors)
         precision = self._tensors[0].dtype
-        self._dtype = stored_dtype(precision)
+        self._dtype = self._sketch.dtype(precision) if self._sketch else stored_dtype(precision)
+        self._dim = self._sketch.size if self._sketch else self.space.dim
         self._n_steps = None if n_steps is None else check_count("n_steps", n_steps, minimum=0)
-        stored = bytes_of_a_row(self.space.dim, self._dtype, encoding)
+        stored = bytes_of_a_row(self._dim, self._dtype, encoding)
         self._room = Room(stored, None if path is None else check_path("path", path), last, encoding)
         rows = rows_of_a_block(self.row_bytes)
-        self._pool = BlockPool(rows if last is None else min(rows, last), self.space.dim)
+        self._pool = BlockPool(rows if last is None else min(rows, last), self._dim)
         self._sink = self._made_sink(precision, last, encoding, resume=resume, before=first_step)
         self._hook: torch.utils.hooks.RemovableHandle | None = None
         self._places = RecordedPlaces(model, self.space.names, self._tensors)
         self._watch = HalfStepWatch(optimizer, self._tensors, every)
-        self.changes = ChangeWatch(optimizer, self._tensors)
+        self.changes = ChangeWatch(optimizer, self._tensors, self._sketch)
         self._began_at: tuple[int, list[int]] = (self._step, [])
         self._left: list[int] | None = None
         """Fingerprint of the weights where the last ``with`` block ended."""
@@ -145,11 +157,11 @@ class TrajectoryRecorder:
         """Where the rows go to; of several processes that record to one folder, the first one writes."""
         path = self._room.path
         if path is None:
-            return MemorySink(self.space, precision, last, self._pool, self._room)
+            return MemorySink(self.space, precision, last, self._pool, self._room, self._sketch)
         if not is_first_to_claim(str(path.absolute())):
             return FollowingSink(path)
         settings = {"resume": resume, "before": before, "every": self._every}
-        return DiskSink(self.space, path, precision, self._pool, encoding, **settings)
+        return DiskSink(self.space, path, precision, self._pool, encoding, self._sketch, **settings)
 
     @property
     def groups(self) -> list[dict[str, Any]]:
@@ -160,25 +172,6 @@ class TrajectoryRecorder:
             held = [group for group in groups if any(id(parameter) in selected for parameter in group["params"])]
             self._seen = (groups, len(groups), held)
         return self._seen[2]
-
-    def _check_optimizer(self) -> None:
-        """Raise if another optimiser moves selected weights: its steps and learning rates would not be recorded."""
-        held = {id(parameter) for group in self._optimizer.param_groups for parameter in group["params"]}
-        named = list(zip(self.space.names, self._tensors, strict=True))
-        missing = [name for name, tensor in named if tensor.requires_grad and id(tensor) not in held]
-        if held.isdisjoint(map(id, self._tensors)):
-            raise InputError(
-                expected=f"an optimiser of {', '.join(self.space.names)}",
-                got="an optimiser that holds none of them",
-                hint="Make the optimiser from the parameters of this very model object.",
-            )
-        if missing:
-            raise InputError(
-                expected="an optimiser of every selected parameter that requires a gradient",
-                got=f"one without {', '.join(missing)}",
-                hint="Select what this optimiser trains, and record each optimiser in a place of its own. Call "
-                "requires_grad_(False) on parameters that stay as they are.",
-            )
 
     def __enter__(self) -> TrajectoryRecorder:
         if self._hook is not None:
@@ -262,8 +255,8 @@ class TrajectoryRecorder:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row in memory: N times those of a weight."""
-        return self.space.dim * self._dtype.itemsize
+        """Bytes of a row in memory: N times those of a weight, or those of a sketch."""
+        return self._dim * self._dtype.itemsize
 
     def check_room(self) -> None:
         """Raise if the rows of ``n_steps`` do not fit into memory or on the disk.
@@ -304,10 +297,11 @@ class TrajectoryRecorder:
     def _add_row(self, loss: Tensor | float) -> None:
         if self._block is not None and self._block.memory.device != self._tensors[0].device:  # the model was moved
             self.flush()
+        row = self._tensors if self._sketch is None else [self._sketch.of(self._tensors)]
         if self._block is None:
-            self._block = Block(self._pool.take(self._tensors[0]))
+            self._block = Block(self._pool.take(row[0]))
         block, rate = self._block, shared_rate(self.groups)
-        self.changes.keep(block.add(self._tensors, self._step, rate, loss), self._step)
+        self.changes.keep(block.add(row, self._step, rate, loss), self._step)
         if len(block) == 1:
             self._check_room_of_block()
         if block.is_full:

@@ -12,6 +12,8 @@ from landscope.resources import free_disk, free_memory, size_in_words
 __all__ = ["Room"]
 
 _FEW_ROWS = 1000
+_LARGE_ROW = 2**20
+"""Bytes of a row above which a sketch takes much less."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,4 +86,5 @@ class Room:
         other = "on disk with path=, or fewer of the latest rows with last=, or "
         if self.path is not None:
             other = 'one byte a weight with encoding="delta-int8", or ' if self.encoding == "exact" else ""
-        return f"Record {other}fewer weights with select=, or every tenth step with every=10."
+        sketch = ", or 4096 numbers a step with sketch=4096" if self.row_bytes > _LARGE_ROW else ""
+        return f"Record {other}fewer weights with select=, or every tenth step with every=10{sketch}."

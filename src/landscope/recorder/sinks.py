@@ -18,6 +18,7 @@ from landscope.recorder.room import Room
 from landscope.recorder.tables import Encoding, create_table, open_table
 from landscope.recorder.writer import BlockWriter
 from landscope.results import stamp
+from landscope.sketch import CountSketch
 from landscope.trajectory import BlockRows, Trajectory, open_trajectory
 
 __all__ = ["DiskSink", "FollowingSink", "MemorySink", "other_spacing"]
@@ -46,12 +47,20 @@ class MemorySink:
         last: Number of latest rows to keep; all by default.
         pool: Where blocks that are no longer kept go back to.
         room: Memory for the rows.
+        sketch: The map of the weights to the rows; None where rows are the weights.
     """
 
     def __init__(
-        self, space: ParameterSpace, precision: torch.dtype, last: int | None, pool: BlockPool, room: Room
+        self,
+        space: ParameterSpace,
+        precision: torch.dtype,
+        last: int | None,
+        pool: BlockPool,
+        room: Room,
+        sketch: CountSketch | None,
     ) -> None:
         self._space, self._precision, self._last, self._pool, self._room = space, precision, last, pool, room
+        self._sketch = sketch
         self._kept: list[Rows] = []
         self._n_lent = 0
         """Blocks from the first on that a trajectory reads: they stay as they are."""
@@ -103,7 +112,8 @@ class MemorySink:
             steps=torch.cat([rows.steps for rows in self._kept]),
             learning_rate=torch.cat([rows.rates for rows in self._kept]),
             loss=torch.cat([rows.losses for rows in self._kept]),
-            space=self._space, precision=self._precision, provenance=stamp(),
+            space=None if self._sketch else self._space, sketch=self._sketch,
+            precision=self._precision, provenance=stamp(),
         )  # fmt: skip
         return found if self._last is None else found.part(slice(-self._last, None))
 
@@ -170,6 +180,7 @@ class DiskSink:
         precision: Type of the weights in training.
         pool: Where blocks that are written go back to.
         encoding: How the rows are stored.
+        sketch: The map of the weights to the rows; None where rows are the weights.
         resume: Whether to go on with rows that are there.
         before: Number of the first step that is recorded.
         every: Steps between two rows.
@@ -182,6 +193,7 @@ class DiskSink:
         precision: torch.dtype,
         pool: BlockPool,
         encoding: Encoding,
+        sketch: CountSketch | None,
         *,
         resume: bool,
         before: int,
@@ -191,7 +203,7 @@ class DiskSink:
         self._writer = BlockWriter(lambda rows: self._table.append(rows), pool)
         if resume and path.exists():
             self._table = open_table(path, encoding)
-            self._check_same(space)
+            self._check_same(space, sketch)
             steps = self._table.steps()
             self._check_no_gap(steps, before)
             self._check_spacing(steps[steps < before], every)
@@ -202,7 +214,8 @@ class DiskSink:
                     got="no such folder",
                     hint="It was deleted or moved: restore it. To begin a recording at this step, leave resume out.",
                 )
-            self._table = create_table(path, space, precision, encoding, rows_per_block=pool.rows, first_step=before)
+            sizes = {"rows_per_block": pool.rows, "first_step": before}
+            self._table = create_table(path, space, precision, encoding, sketch, **sizes)
 
     def check(self, first_step: int, weights: Tensor) -> None:
         """Raise unless rows reach to a step, and the row before it, where there is one, has these weights."""
@@ -239,7 +252,7 @@ class DiskSink:
         self._writer.wait()
         self._table.sync()
 
-    def _check_same(self, space: ParameterSpace) -> None:
+    def _check_same(self, space: ParameterSpace, sketch: CountSketch | None) -> None:
         names = tuple(self._table.attributes.get("names", ()))
         shapes = tuple(tuple(shape) for shape in self._table.attributes.get("shapes", ()))
         if (names, shapes) != (space.names, space.shapes):
@@ -248,6 +261,11 @@ class DiskSink:
                 got=f"one of {', '.join(names) or 'nothing'}",
                 hint="Choose another path for this model.",
             )
+        if sketch != self._table.sketch:
+            raise InputError(
+                expected=f"sketch={self._table.sketch}, as of the rows of {self._path}", got=f"sketch={sketch}",
+                hint="Go on with the same sketch=, or record to another path.",
+            )  # fmt: skip
 
     def _check_no_gap(self, steps: np.ndarray, before: int) -> None:
         """Refuse a first step that leaves out rows which the run must have taken in between."""

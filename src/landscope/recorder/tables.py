@@ -9,16 +9,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscope._checks import check_choice
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.recorder.blocks import Rows
 from landscope.results import stamp
+from landscope.sketch import CountSketch
 from landscope.storage.rows import RowStore
 from landscope.trajectory import trajectory_attributes, trajectory_columns
 from landscope.trajectory.deltas import DeltaEncoder, DeltaRows, delta_columns, encoded_bytes, keys_path
 from landscope.trajectory.rows import are_weights_of
 
-__all__ = ["ENCODINGS", "DeltaTable", "Encoding", "ExactTable", "bytes_of_a_row", "create_table", "open_table"]
+__all__ = [
+    "ENCODINGS",
+    "DeltaTable",
+    "Encoding",
+    "ExactTable",
+    "bytes_of_a_row",
+    "check_encoding",
+    "create_table",
+    "open_table",
+]
 
 Encoding = Literal["exact", "delta-int8"]
 ENCODINGS: tuple[Encoding, ...] = ("exact", "delta-int8")
@@ -33,6 +44,9 @@ class ExactTable:
 
     def __init__(self, path: Path) -> None:
         self.path, self.store = path, RowStore.open(path, writable=True)
+        arguments = self.attributes.get("sketch")
+        self.sketch = None if arguments is None else CountSketch(**arguments)
+        """The map of the weights to the rows, where these are sketches."""
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -50,7 +64,8 @@ class ExactTable:
 
     def holds(self, row: int, weights: Tensor) -> bool:
         """Whether a row is that of these weights."""
-        return are_weights_of(torch.from_numpy(self.store.read("weights", row, row + 1)[0]), weights, None)
+        found = torch.from_numpy(self.store.read("weights", row, row + 1)[0])
+        return are_weights_of(found, weights, None, self.sketch)
 
     def append(self, rows: Rows) -> None:
         """Add rows."""
@@ -106,6 +121,25 @@ class DeltaTable(ExactTable):
         super().sync()
 
 
+def check_encoding(encoding: Encoding, path: str | Path | None, sketch: int | CountSketch | None) -> None:
+    """Raise unless rows can be stored in an encoding.
+
+    Raises:
+        InputError: If it is none, or rows in memory or sketches would be encoded.
+    """
+    if check_choice("encoding", encoding, ENCODINGS) == "exact":
+        return
+    if path is None:
+        raise InputError(
+            expected="a path for encoded rows", got="none", hint='Pass path=, or leave encoding="exact" in memory.'
+        )
+    if sketch is not None:
+        raise InputError(
+            expected='encoding="exact" with sketch=', got=f'encoding="{encoding}"',
+            hint="A sketch is small already. To record the weights as well, encoded, use a second recorder.",
+        )  # fmt: skip
+
+
 def bytes_of_a_row(dim: int, dtype: torch.dtype, encoding: Encoding) -> int:
     """Bytes that the weights of a row take on the disk."""
     return dim * dtype.itemsize if encoding == "exact" else encoded_bytes(dim, dtype)
@@ -116,17 +150,19 @@ def create_table(
     space: ParameterSpace,
     precision: torch.dtype,
     encoding: Encoding,
+    sketch: CountSketch | None,
     *,
     rows_per_block: int,
     first_step: int,
 ) -> ExactTable:
-    """Make an empty table for a recording.
+    """Make an empty table for a recording, of weights or of their sketches.
 
     Raises:
         StorageError: If ``path`` exists or cannot be written.
     """
-    columns = trajectory_columns(space, precision)
-    attributes = {**trajectory_attributes(space, precision), "first_step": first_step, "provenance": stamp()}
+    columns = trajectory_columns(space, precision, sketch)
+    attributes = trajectory_attributes(space, precision, sketch)
+    attributes |= {"first_step": first_step, "provenance": stamp()}
     if encoding == "exact":
         RowStore.create(path, columns, rows_per_block=rows_per_block, attributes=attributes)
         return ExactTable(path)

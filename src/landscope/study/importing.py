@@ -22,7 +22,7 @@ from landscope.study.reach import note_whole
 from landscope.study.recording import is_recorded
 from landscope.study.subject import Subject
 from landscope.study.windows import MIN_ROWS
-from landscope.trajectory import Trajectory, open_trajectory, write_trajectory
+from landscope.trajectory import Trajectory, check_space, open_trajectory, write_trajectory
 from landscope.trajectory.checkpoints import load_checkpoint
 from landscope.trajectory.spacing import unevenness
 
@@ -37,13 +37,7 @@ _EVERY_STEP = (
 def import_trajectory(folder: ResultFolder, model: nn.Module, trajectory: Trajectory | str | Path) -> None:
     """Copy a recording into a study, and keep the model of its last row."""
     recorded = trajectory if isinstance(trajectory, Trajectory) else open_trajectory(trajectory)
-    if recorded.space is None:
-        raise InputError(
-            expected="a trajectory that names its parameters",
-            got="one without a space",
-            hint="Record it with TrajectoryRecorder, or pass space= to Trajectory.of.",
-        )
-    own = recorded.space.flatten(model)
+    own = check_space(recorded).flatten(model)
     if not recorded.holds(-1, own):
         raise InputError(
             expected="the model as it was at the last row of the trajectory",

@@ -180,6 +180,8 @@ class Study(StudyResults):
     ) -> StudyRecorder | StudyFollower:
         """Record a training: the selected weights after every step, the whole model at some steps and at window ends.
 
+        A study needs the weights themselves: only a :class:`landscope.TrajectoryRecorder` records sketches of them.
+
         Args:
             optimizer: The optimiser that trains the study's model.
             select: Parameters whose weights are kept at every step, see :meth:`landscope.ParameterSpace.of`.

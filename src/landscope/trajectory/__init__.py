@@ -9,13 +9,14 @@ from landscope.trajectory.stored import (
     trajectory_columns,
     write_trajectory,
 )
-from landscope.trajectory.trajectory import Trajectory, check_fresh
+from landscope.trajectory.trajectory import Trajectory, check_fresh, check_space
 
 __all__ = [
     "BlockRows",
     "HeldByRounding",
     "Trajectory",
     "check_fresh",
+    "check_space",
     "held_by_rounding",
     "open_trajectory",
     "stored_dtype",

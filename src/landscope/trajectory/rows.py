@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from landscope.errors import InputError
+from landscope.sketch import CountSketch
 from landscope.storage.rows import RowStore
 
 __all__ = [
@@ -79,14 +80,17 @@ class InexactRows(Protocol):
         ...
 
 
-def are_weights_of(row: Tensor, weights: Tensor, errors: Tensor | None) -> bool:
+def are_weights_of(row: Tensor, weights: Tensor, errors: Tensor | None, sketch: CountSketch | None = None) -> bool:
     """Whether a row is that of these weights: to the bit, or within errors and twice the rounding of a sum.
 
     Args:
         row: The row as it was stored, on the CPU.
         weights: The weights.
         errors: How far each weight of the row may be from its value; None for an exact row.
+        sketch: The map of the weights to the row, where it is a sketch; devices add its sums in their own order.
     """
+    if sketch is not None:
+        return bool((sketch(weights).to("cpu", row.dtype) - row).norm() <= sketch.rounding(row.dtype) * row.norm())
     own = weights.to("cpu", row.dtype)
     if errors is None:
         return torch.equal(own, row)

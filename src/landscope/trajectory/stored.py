@@ -16,6 +16,7 @@ from landscope._checks import check_path
 from landscope.errors import InputError, LandscopeError, StorageError
 from landscope.parameters import ParameterSpace
 from landscope.results import stamp
+from landscope.sketch import CountSketch
 from landscope.storage.rows import RowStore
 from landscope.trajectory.checkpoints import CheckpointRows, own_copy
 from landscope.trajectory.deltas import DeltaRows
@@ -67,6 +68,7 @@ def open_trajectory(path: str | Path) -> Trajectory:
     try:
         names = tuple(str(name) for name in store.attributes["names"])
         shapes = tuple(tuple(int(length) for length in shape) for shape in store.attributes["shapes"])
+        sketch = CountSketch(**store.attributes["sketch"]) if "sketch" in store.attributes else None
         columns = {name: torch.from_numpy(store.read(name, 0, count)) for name in ("steps", "learning_rate", "loss")}
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(
@@ -82,7 +84,8 @@ def open_trajectory(path: str | Path) -> Trajectory:
     return Trajectory(
         _rows=rows,
         _selection=slice(0, count, 1),
-        space=ParameterSpace(names, shapes),
+        space=None if sketch else ParameterSpace(names, shapes),
+        sketch=sketch,
         precision=getattr(torch, str(store.attributes.get("precision")), None),
         provenance=dict(store.attributes.get("provenance", {})),
         checkpoints={int(step): path for step, path in store.attributes.get("checkpoints", {}).items()},
@@ -108,19 +111,26 @@ def stored_dtype(precision: torch.dtype) -> torch.dtype:
     return torch.float32 if precision == torch.bfloat16 else precision
 
 
-def trajectory_columns(space: ParameterSpace, precision: torch.dtype) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """The columns of a trajectory on disk."""
+def trajectory_columns(
+    space: ParameterSpace, precision: torch.dtype, sketch: CountSketch | None = None
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """The columns of a trajectory on disk, of weights or of their sketches."""
+    length = space.dim if sketch is None else sketch.size
+    dtype = stored_dtype(precision if sketch is None else sketch.dtype(precision))
     return {
-        "weights": ((space.dim,), torch.empty(0, dtype=stored_dtype(precision), device="cpu").numpy().dtype),
+        "weights": ((length,), torch.empty(0, dtype=dtype, device="cpu").numpy().dtype),
         "steps": ((), np.dtype(np.int64)),
         "learning_rate": ((), np.dtype(np.float64)),
         "loss": ((), np.dtype(np.float64)),
     }
 
 
-def trajectory_attributes(space: ParameterSpace, precision: torch.dtype) -> dict[str, Any]:
+def trajectory_attributes(
+    space: ParameterSpace, precision: torch.dtype, sketch: CountSketch | None = None
+) -> dict[str, Any]:
     """What is kept beside the columns."""
-    return {"names": space.names, "shapes": space.shapes, "precision": str(precision).removeprefix("torch.")}
+    found = {"names": space.names, "shapes": space.shapes, "precision": str(precision).removeprefix("torch.")}
+    return found if sketch is None else {**found, "sketch": dataclasses.asdict(sketch)}
 
 
 def write_trajectory(path: Path, trajectory: Trajectory, space: ParameterSpace) -> None:

@@ -15,6 +15,7 @@ from landscope._checks import check_count, check_finite, check_kind
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
+from landscope.sketch import CountSketch
 from landscope.trajectory.checkpoint_files import find_checkpoints
 from landscope.trajectory.checkpoints import model_of_row
 from landscope.trajectory.rows import (
@@ -28,7 +29,7 @@ from landscope.trajectory.rows import (
 )
 from landscope.trajectory.spacing import rows_between, what_is_wrong
 
-__all__ = ["Trajectory", "check_fresh"]
+__all__ = ["Trajectory", "check_fresh", "check_space"]
 
 _BLOCK_BYTES = 2**26
 
@@ -47,6 +48,7 @@ class Trajectory:
         precision: Floating type the weights had in training; None where the rows have it themselves.
         provenance: Origin of the trajectory.
         checkpoints: Step -> checkpoint of the whole model, where the rows were taken from checkpoints.
+        sketch: The map of the weights to the columns, where rows are sketches of the weights; N is then its size.
 
     Example:
         >>> import torch
@@ -64,6 +66,7 @@ class Trajectory:
     precision: torch.dtype | None = None
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=stamp)
     checkpoints: Mapping[int, Any] = dataclasses.field(default_factory=dict)
+    sketch: CountSketch | None = None
 
     @classmethod
     def of(
@@ -218,6 +221,8 @@ class Trajectory:
                 got=f"{step}",
                 hint=f"Choose one of .steps, for example {int(self.steps[-1]) if len(self) else 'after a recording'}.",
             )
+        if self.sketch is not None:
+            check_space(self)
         return model_of_row(model, self.row(places[0]), self.space, step, self.checkpoints.get(step))
 
     @property
@@ -238,8 +243,8 @@ class Trajectory:
         return self.rows(index, index + 1)[0]
 
     def holds(self, index: int, weights: Float[Tensor, " N"]) -> bool:
-        """Whether a row is that of these weights: to the bit, or of encoded rows within their error."""
-        return are_weights_of(self.row(index), weights, self.errors(index))
+        """Whether a row is that of these weights: to the bit, or of encoded rows and sketches within their error."""
+        return are_weights_of(self.row(index), weights, self.errors(index), self.sketch)
 
     def errors(self, index: int) -> Float[Tensor, " N"] | None:
         """How far each weight of a row may be from its value, where rows are encoded; None where they are exact."""
@@ -298,14 +303,9 @@ class Trajectory:
         Raises:
             InputError: If a pattern matches nothing, or it is not known what the columns are.
         """
-        if self.space is None:
-            raise InputError(
-                expected="a trajectory that knows its parameters",
-                got="one without a space",
-                hint="Record it with TrajectoryRecorder, or pass space= to Trajectory.of.",
-            )
-        part = self.space.part(select)
-        columns = self.space.columns(part.names)
+        space = check_space(self)
+        part = space.part(select)
+        columns = space.columns(part.names)
         return dataclasses.replace(self, _rows=SomeColumns(self._rows, columns), space=part)
 
     def scaled(self, scale: Float[Tensor, " N"]) -> Trajectory:
@@ -321,7 +321,8 @@ class Trajectory:
             raise InputError(
                 expected=f"{self.dim} scales", got=f"{tuple(scale.shape)}", hint="One for each recorded weight."
             )
-        return dataclasses.replace(self, _rows=SomeColumns(self._rows, torch.arange(self.dim), scale), space=None)
+        rows = SomeColumns(self._rows, torch.arange(self.dim), scale)
+        return dataclasses.replace(self, _rows=rows, space=None, sketch=None)
 
     def part(self, part: slice) -> Trajectory:
         """The rows of a slice, counted in this trajectory, reading the same memory or file."""
@@ -344,6 +345,23 @@ class Trajectory:
             )
         for block in self.blocks() if len(self) > self.dim else (panel for _, panel in self.panels()):
             check_finite("recorded weights", block, hint="Cut the trajectory before them with .window(stop=...).")
+
+
+def check_space(trajectory: Trajectory) -> ParameterSpace:
+    """The parameters of the columns.
+
+    Raises:
+        InputError: If they are not known, or the columns are numbers of a sketch.
+    """
+    if trajectory.space is None:
+        is_sketch = trajectory.sketch is not None
+        raise InputError(
+            expected="a trajectory of weights that names its parameters",
+            got="sketches of weights" if is_sketch else "one without a space",
+            hint="Record the weights themselves as well, with a second TrajectoryRecorder without sketch=."
+            if is_sketch else "Record it with TrajectoryRecorder, or pass space= to Trajectory.of.",
+        )  # fmt: skip
+    return trajectory.space
 
 
 def check_fresh(window: Trajectory, fresh: Trajectory) -> None:
