@@ -15,7 +15,7 @@ BYTECODE = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(abspath $(VENV))/bytec
 PYTEST = $(ONE_THREAD) $(BYTECODE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 SHAPES = --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad_input
 
-.PHONY: help run test test-slow lint bench bench-scale clean
+.PHONY: help run test test-slow test-device lint bench bench-device bench-scale clean
 
 run: $(VENV)/.core  ## Install landscope, train on the built-in digits, and write runs/digits/report.html
 	$(BIN)/landscope run
@@ -27,6 +27,15 @@ test: $(VENV)/.dev lint  ## Run the linters, the type checker and all tests but 
 
 test-slow: $(VENV)/.dev  ## Run the tests that take minutes each
 	$(PYTEST) -m slow $(SHAPES) --durations 10
+
+# One process, because a GPU is shared; DEVICE=cpu runs the same code without one.
+DEVICE ?= cuda
+
+test-device: $(VENV)/.dev  ## Compare a GPU with the processor, and count waits for it; less than four minutes
+	$(ONE_THREAD) $(BYTECODE) $(BIN)/python -m pytest --device $(DEVICE) --device-tests tests/device tests/risk/test_device.py --durations 5 -rs
+
+bench-device: $(VENV)/.dev  ## Measure steps and flatness on a GPU, and write docs/results/device.md; less than four minutes
+	$(BIN)/python -m benchmarks.device --device $(DEVICE) --markdown docs/results/device.md
 
 lint: $(VENV)/.dev  ## Run the linters and the type checker
 	$(BIN)/ruff check .

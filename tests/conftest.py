@@ -29,6 +29,7 @@ def pytest_collection_finish(session):
 
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="Where the tests that take a device compute: cpu, cuda, ...")
+    parser.addoption("--device-tests", action="store_true", help="Run tests/device, on --device.")
 
 
 @pytest.fixture

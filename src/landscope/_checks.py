@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError, LandscopeError, NonFiniteError
+from landscope.full_precision import full_precision
 from landscope.wording import error_text
 
 __all__ = [
@@ -243,11 +244,12 @@ def check_vector(
     dim: int,
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
+    is_finite: bool = False,
 ) -> Tensor:
     """Return ``value`` on ``device`` and as ``dtype`` if its last axis has length ``dim``.
 
-    Trajectories and modes are stored in main memory, and a landscape is on the device of its model. So points move to
-    the landscape.
+    Its numbers are looked at, for which the host waits for a GPU, unless they are known to be finite. Trajectories and
+    modes are stored in main memory, and a landscape is on the device of its model. So points move to the landscape.
     """
     if not isinstance(value, Tensor) or not value.is_floating_point():
         raise InputError(
@@ -261,7 +263,8 @@ def check_vector(
             got=f"shape {tuple(value.shape)}",
             hint="Use weights of the same model and selection, for example space.flatten(model).",
         )
-    check_finite(name, value, hint=f"Check the computation of {name}; landscope does not repair weights.")
+    if not is_finite:
+        check_finite(name, value, hint=f"Check the computation of {name}; landscope does not repair weights.")
     if dtype is None and device is not None and device_with_float64(device) != device and value.dtype == torch.float64:
         dtype = torch.float32
     return value.to(device=device, dtype=dtype)
@@ -354,14 +357,16 @@ def _parallel_pair(directions: Tensor, norms: Tensor) -> tuple[int, int] | None:
     dim = directions.shape[1]
     # Random signs are cheaper than normal numbers for a large N, and still separate two lines almost surely.
     signs = torch.randint(0, 2, (dim, 3), generator=generator).mul_(2).sub_(1).to(directions)
-    projections = (directions @ signs / norms[:, None]).cpu().double()
+    with full_precision():
+        projections = (directions @ signs / norms[:, None]).cpu().double()
     projections *= torch.where(projections[:, :1] < 0, -1.0, 1.0).double()
     tolerance = 64 * torch.finfo(directions.dtype).eps * math.sqrt(dim)
     order = torch.argsort(projections[:, 0])
     for first, second in zip(order[:-1].tolist(), order[1:].tolist(), strict=True):
         if float((projections[first] - projections[second]).abs().max()) > tolerance:
             continue
-        cosine = directions[first] @ directions[second] / (norms[first] * norms[second])
+        with full_precision():
+            cosine = directions[first] @ directions[second] / (norms[first] * norms[second])
         if 1 - abs(float(cosine)) <= 8 * torch.finfo(directions.dtype).eps:
             return min(first, second), max(first, second)
     return None

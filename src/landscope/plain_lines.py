@@ -47,11 +47,12 @@ class PlainLines:
     @torch.no_grad()
     def __call__(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> L[n]`` in float64."""
-        step = displacement.to(self._w0)[:, None]
+        # What goes to a GPU need not be waited for.
+        step = displacement.to(device=self._w0.device, dtype=self._w0.dtype, non_blocking=True)[:, None]
         losses = [
             _losses_at(self._landscape, self._w0 + part_step * self._directions[part].to(self._w0))
             for part, part_step in zip(
-                index.to(self._w0.device).split(self._points_per_call),
+                index.to(self._w0.device, non_blocking=True).split(self._points_per_call),
                 step.split(self._points_per_call),
                 strict=True,
             )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscope._checks import for_float64
 from landscope.errors import InputError
 
 __all__ = ["Scaling", "averaging_beta", "averaging_share", "is_schedule_free", "known_scaling", "momentum_factor"]
@@ -91,8 +92,15 @@ def _adam_or_rmsprop(rate: float, group: Mapping[str, Any], state: Mapping[str, 
     if square is None or "d" in group:  # Prodigy and similar optimisers scale the learning rate too
         return None
     step = state.get("step", group.get("step"))
-    seen = 1.0 if step is None or "betas" not in group else 1 - group["betas"][1] ** float(step)
+    seen = 1.0 if step is None or "betas" not in group else _seen(group["betas"][1], step)
     return Scaling(rate, (_working(square) / seen).sqrt_(), eps)
+
+
+def _seen(beta: float, step: float | Tensor) -> float | Tensor:
+    """The share of gradients in a running mean after some steps; on a GPU, where fused steps count, it stays there."""
+    if isinstance(step, Tensor) and step.is_floating_point() and for_float64(step).device.type != "cpu":
+        return 1 - torch.pow(beta, step.detach().double())
+    return 1 - beta ** float(step)
 
 
 def _radam(group: Mapping[str, Any], state: Mapping[str, Any]) -> Scaling:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope._checks import for_float64
 from landscope.errors import InputError
 from landscope.sharded import in_parts_of, whole
 from landscope.step_rules import (
@@ -83,7 +84,8 @@ class StepSizes:
                 scaling if state else Scaling(scaling.rate, torch.zeros_like(tensor), scaling.eps)
                 for scaling, tensor, state in zip(scalings, self._tensors, states, strict=True)
             ]
-        return torch.cat([_sizes(each, tensor, roots) for each, tensor in zip(scalings, self._tensors, strict=True)])
+        mean = _mean(roots) if roots else None
+        return torch.cat([_sizes(each, tensor, mean) for each, tensor in zip(scalings, self._tensors, strict=True)])
 
     @torch.no_grad()
     def are_known(self) -> bool:
@@ -165,19 +167,20 @@ def _per_mean_sign(root: Tensor, mean: Tensor, betas: tuple[float, float]) -> Te
     return root * part / torch.erf(part / (2 * (1 - part.square())).sqrt())
 
 
-def _mean(roots: Sequence[Tensor]) -> float:
+def _mean(roots: Sequence[Tensor]) -> Tensor:
+    """The mean of all roots, as one number on their device, so that nothing waits for it."""
     count = sum(root.numel() for root in roots)
-    return float(torch.stack([whole(root).sum(dtype=torch.float32) for root in roots]).sum()) / count
+    sums = [whole(root).sum(dtype=torch.float32) for root in roots]
+    return for_float64(torch.stack(sums).sum()).double() / count
 
 
-def _sizes(scaling: Scaling, tensor: Tensor, roots: Sequence[Tensor]) -> Float[Tensor, " n"]:
+def _sizes(scaling: Scaling, tensor: Tensor, mean: Tensor | None) -> Float[Tensor, " n"]:
     """The step sizes of one tensor; weights without gradients take the mean of all roots."""
     dtype = torch.promote_types(tensor.dtype, torch.float32)
     if scaling.root is None:
         return torch.full((tensor.numel(),), scaling.rate, dtype=dtype, device=tensor.device)
     root = whole(scaling.root).to(dtype).reshape(-1)
-    if bool((root <= 0).any()):
-        root = torch.where(root > 0, root, _mean(roots))
+    root = root if mean is None else torch.where(root <= 0, mean.to(dtype), root)
     divisor = root + scaling.eps
     return torch.where(divisor > 0, scaling.rate / divisor, scaling.rate)
 

@@ -155,7 +155,9 @@ def test_the_rows_are_read_once(monkeypatch):
     rows = rows_with(torch.arange(1.0, 31).double() ** -2.5)
     window = Trajectory(**{**vars(Trajectory.of(rows)), "_rows": CountedRows(rows)})
     panels = Trajectory.panels
-    monkeypatch.setattr(Trajectory, "panels", lambda self, columns=slice(None): panels(self, 8 * T * 700, columns=columns))
+    monkeypatch.setattr(
+        Trajectory, "panels", lambda self, columns=slice(None): panels(self, 8 * T * 700, columns=columns)
+    )
     monkeypatch.setattr(CountedRows, "read_so_far", 0)
     ls.principal_modes(window, 8, sketch=sketches_of(rows))
     assert CountedRows.read_so_far == rows.numel() + 2 * N  # and its ends, to see that the sketches are of these rows

@@ -18,8 +18,15 @@ from landscope.full_precision import in_full_precision
 from landscope.penalties.columns import columns_of, runs_of
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.low_rank import LowRankKroneckerPenalty
-from landscope.penalties.metric import check_step_size, conjugate_gradients, working_dtype
+from landscope.penalties.metric import (
+    Habits,
+    asking_conjugate_gradients,
+    asking_in_metric,
+    asking_step_size,
+    working_dtype,
+)
 from landscope.penalties.products import SumOfProducts
+from landscope.penalties.questions import Asking, answered, asking_step, gradient_of, together, value_of
 from landscope.penalties.state import check_keys, penalty_from
 from landscope.protocols import Penalty
 
@@ -74,15 +81,22 @@ class PartPenalty:
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The penalty V(w); differentiable by torch."""
-        return self.part(self._selected(w))
+        return self._value(self._checked(w))
+
+    def _value(self, w: Tensor) -> Tensor:
+        return value_of(self.part, w[..., self.columns])
 
     def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
         """The gradient; zero for the free weights."""
-        return self._scattered(self.part.gradient(self._selected(w)))
+        return self._gradient(self._checked(w))
+
+    def _gradient(self, w: Tensor) -> Tensor:
+        return self._scattered(gradient_of(self.part, w[..., self.columns]))
 
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:
         """The Hessian, the same everywhere, times a vector."""
-        return self._scattered(self.part.hessian_vector_product(self._selected(w), vector[..., self.columns]))
+        here = check_vector("w", w, dim=self.dim, device=self.columns.device, is_finite=True)[..., self.columns]
+        return self._scattered(self.part.hessian_vector_product(here, vector[..., self.columns]))
 
     def proximal_step(
         self,
@@ -91,12 +105,22 @@ class PartPenalty:
         start: Float[Tensor, "*points N"] | None = None,
     ) -> Float[Tensor, "*points N"]:
         """The implicit step of the part; the free weights stay unchanged."""
-        end = check_vector("w", w, dim=self.dim, device=self.columns.device).clone()
-        sizes = check_step_size(step_size, dim=self.dim, like=end)
-        here = sizes[self.columns] if isinstance(sizes, Tensor) else sizes
-        first = None if start is None else self._selected(start)
-        end[..., self.columns] = self.part.proximal_step(end[..., self.columns], here, first).to(end.dtype)
+        return answered(self._asking_step(self._checked(w), step_size, start))
+
+    def _asking_step(self, w: Tensor, step_size: float | Tensor, start: Tensor | None) -> Asking[Tensor]:
+        bounds = asking_step_size(step_size, dim=self.dim, like=w)
+        _, own = yield from together([bounds, self._asking_own(w, step_size, start)])
+        end = w.clone()
+        end[..., self.columns] = own
         return end
+
+    def _asking_own(self, w: Tensor, step_size: float | Tensor, start: Tensor | None) -> Asking[Tensor]:
+        """The implicit step of these weights alone, from finite weights w on their device, in the dtype of w."""
+        is_each = isinstance(step_size, Tensor) and step_size.ndim == 1
+        here = step_size.to(w.device)[self.columns] if is_each else step_size
+        first = None if start is None else start.to(w.device)[..., self.columns]
+        own = yield from asking_step(self.part, w[..., self.columns], here, first)
+        return own.to(w.dtype)
 
     @property
     def n_stored(self) -> int:
@@ -118,8 +142,8 @@ class PartPenalty:
         """The same penalty on another device or in another dtype."""
         return dataclasses.replace(self, part=self.part.to(device, dtype), columns=self.columns.to(device))
 
-    def _selected(self, w: Tensor) -> Tensor:
-        return check_vector("w", w, dim=self.dim, device=self.columns.device)[..., self.columns]
+    def _checked(self, w: Tensor) -> Tensor:
+        return check_vector("w", w, dim=self.dim, device=self.columns.device)
 
     def _scattered(self, values: Tensor) -> Tensor:
         whole = torch.zeros(*values.shape[:-1], self.dim, dtype=values.dtype, device=values.device)
@@ -170,9 +194,15 @@ class PenaltySum:
         """The penalty V(w); differentiable by torch."""
         return _added(part(w) for part in self.parts)
 
+    def _value(self, w: Tensor) -> Tensor:
+        return _added(value_of(part, w) for part in self.parts)
+
     def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
         """The sum of the gradients."""
         return _added(part.gradient(w) for part in self.parts)
+
+    def _gradient(self, w: Tensor) -> Tensor:
+        return _added(gradient_of(part, w) for part in self.parts)
 
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:
         """The Hessian, the same everywhere, times a vector."""
@@ -201,20 +231,45 @@ class PenaltySum:
         Raises:
             InputError: If the shape or device does not fit, or a step size is negative or not finite.
         """
-        points = check_vector("w", w, dim=self.dim)
-        sizes = check_step_size(step_size, dim=self.dim, like=points)
+        return answered(self._asking_step(check_vector("w", w, dim=self.dim), step_size, start))
+
+    def _asking_step(self, w: Tensor, step_size: float | Tensor, start: Tensor | None) -> Asking[Tensor]:
         if self._apart is not None:
-            return functools.reduce(lambda at, part: part.proximal_step(at, sizes, start), self._apart, w)
-        if isinstance(sizes, Tensor) and self._products is not None:
-            return self._products.steps(points, sizes, start)
-        steps = [self._step(point, sizes) for point in points.reshape(-1, self.dim)]
+            return (yield from self._asking_apart(self._apart, w, step_size, start))
+        if (products := self._products) is None:
+            sizes = yield from asking_step_size(step_size, dim=self.dim, like=w)
+            return (yield from self._asking_solutions(w, sizes))
+        return (
+            yield from asking_in_metric(
+                step_size, dim=self.dim, like=w, habits=self._habits,
+                one=lambda size: self._asking_solutions(w, size),
+                each=lambda sizes: products.asking_steps(w, sizes, start),
+            )
+        )  # fmt: skip
+
+    def _asking_apart(
+        self, parts: tuple[Penalty, ...], w: Tensor, step_size: float | Tensor, start: Tensor | None
+    ) -> Asking[Tensor]:
+        """Steps of different weights, which ask together."""
+        own = [part for part in parts if isinstance(part, PartPenalty)]
+        if len(own) < len(parts):  # there is one alone
+            return (yield from asking_step(parts[0], w, step_size, start))
+        end = w.to(own[0].columns.device, copy=True)
+        steps = [part._asking_own(end, step_size, start) for part in own]
+        _, *ends = yield from together([asking_step_size(step_size, dim=self.dim, like=end), *steps])
+        for part, values in zip(own, ends, strict=True):
+            end[..., part.columns] = values
+        return end
+
+    def _asking_solutions(self, w: Tensor, step_size: float | Tensor) -> Asking[Tensor]:
+        steps = yield from together([self._asking_solution(point, step_size) for point in w.reshape(-1, self.dim)])
         return torch.stack(steps).reshape(w.shape)
 
-    def _step(self, w: Tensor, step_size: float | Tensor) -> Tensor:
+    def _asking_solution(self, w: Tensor, step_size: float | Tensor) -> Asking[Tensor]:
         working = working_dtype(w)
         start = guess = w.to(working)
         for part in self.parts:
-            guess = part.proximal_step(guess, step_size).to(working)
+            guess = (yield from asking_step(part, guess, step_size)).to(working)
         each = isinstance(step_size, Tensor)
         root = step_size.to(working).sqrt() if isinstance(step_size, Tensor) else step_size**0.5
 
@@ -223,12 +278,13 @@ class PenaltySum:
 
         # Solve for (u - w) / root: the right-hand side is the gradient at w, which loses no digits to a distant anchor.
         first = (guess - start) / root
-        moved, solved = conjugate_gradients(
+        moved, solved = yield from asking_conjugate_gradients(
             system,
-            -root * self.gradient(start).to(working),
+            -root * self._gradient(start).to(working),
             torch.where(first.isfinite(), first, 0.0),  # a weight of step size 0 stays
             rtol=_RESIDUAL_OF_EACH if each else _RESIDUAL[working],
             n_steps=_STEPS_OF_EACH if each else 4 * len(w),
+            habits=self._habits,
         )
         if solved or each or working == torch.float64:
             return (start + root * moved).to(w.dtype)
@@ -265,6 +321,10 @@ class PenaltySum:
         if len(products) < len(self.parts) or len({part.anchor.shape for part in products}) > 1:
             return None
         return SumOfProducts(tuple(products))
+
+    @functools.cached_property
+    def _habits(self) -> Habits:
+        return Habits()
 
     @functools.cached_property
     def _double(self) -> PenaltySum:

@@ -13,8 +13,9 @@ from torch import Tensor
 from landscope._checks import check_finite, check_strength, check_vector
 from landscope.errors import InputError
 from landscope.full_precision import in_full_precision
-from landscope.penalties.metric import check_step_size
+from landscope.penalties.metric import Habits, asking_in_metric
 from landscope.penalties.products import SumOfProducts
+from landscope.penalties.questions import Asking, answered
 from landscope.penalties.state import StoredPenalty
 
 __all__ = ["KroneckerPenalty", "check_factor", "check_matrix"]
@@ -68,6 +69,9 @@ class KroneckerPenalty(
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The penalty V(w); differentiable by torch."""
+        return self._value(self._checked(w))
+
+    def _value(self, w: Tensor) -> Tensor:
         z = self._from_anchor(w).unflatten(-1, self.anchor.shape)
         return self.strength * (z * self.multiplied(z)).sum(dim=(-2, -1))
 
@@ -97,24 +101,37 @@ class KroneckerPenalty(
         Raises:
             InputError: If the shape or device does not fit, or a step size is negative or not finite.
         """
+        return answered(self._asking_step(self._checked(w), step_size, start))
+
+    def _asking_step(self, w: Tensor, step_size: float | Tensor, start: Tensor | None) -> Asking[Tensor]:
         z = self._from_anchor(w).unflatten(-1, self.anchor.shape)
-        sizes = check_step_size(step_size, dim=self.dim, like=z)
-        if isinstance(sizes, Tensor):
-            return self._in_metric.steps(w.to(z), sizes, start)
-        rate = 2 * sizes * self.strength
+        return (
+            yield from asking_in_metric(
+                step_size, dim=self.dim, like=z, habits=self._habits,
+                one=lambda size: self._step(w.to(z), z, size),
+                each=lambda sizes: self._in_metric.asking_steps(w.to(z), sizes, start),
+            )
+        )  # fmt: skip
+
+    def _step(self, w: Tensor, z: Tensor, step_size: float) -> Tensor:
+        rate = 2 * step_size * self.strength
         (g, u), (a, v) = self._eigen
         eps = torch.finfo(z.dtype).eps
         first = self._first_held(rate, eps)
         g, u, a, v = (part.to(z) for part in (g, u, a[first:], v[:, first:]))
         pull = (rate * g[:, None] * a).clamp(max=1 / eps**2)
         moved = u @ (u.T @ z @ v * (pull / (1 + pull))) @ v.T
-        return w.to(z) - moved.flatten(-2)
+        return w - moved.flatten(-2)
 
     def _first_held(self, rate: float, eps: float) -> int:
         """The first eigenvector of A that a step can move; the others, as of inputs that are always 0, are left out."""
         outputs, inputs = self._eigenvalues
         stiffest = rate * outputs[-1]
         return bisect.bisect_right(inputs, eps / stiffest) if stiffest > 0 else len(inputs)
+
+    @functools.cached_property
+    def _habits(self) -> Habits:
+        return Habits()
 
     @functools.cached_property
     def _in_metric(self) -> SumOfProducts:

@@ -13,8 +13,9 @@ from landscope._checks import check_count, check_finite, check_strength, check_v
 from landscope.errors import InputError
 from landscope.full_precision import in_full_precision
 from landscope.penalties.kronecker import KroneckerPenalty, check_factor, check_matrix
-from landscope.penalties.metric import check_step_size
+from landscope.penalties.metric import Habits, asking_in_metric
 from landscope.penalties.products import SumOfProducts
+from landscope.penalties.questions import Asking, answered
 from landscope.penalties.state import StoredPenalty
 
 __all__ = ["LowRankKroneckerPenalty", "low_rank_penalty"]
@@ -89,6 +90,9 @@ class LowRankKroneckerPenalty(
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The penalty V(w); differentiable by torch."""
+        return self._value(self._checked(w))
+
+    def _value(self, w: Tensor) -> Tensor:
         z = self._from_anchor(w).unflatten(-1, self.anchor.shape)
         return self.strength * (z * self.multiplied(z)).sum(dim=(-2, -1))
 
@@ -115,12 +119,20 @@ class LowRankKroneckerPenalty(
         Raises:
             InputError: If the shape or device does not fit, or a step size is negative or not finite.
         """
+        return answered(self._asking_step(self._checked(w), step_size, start))
+
+    def _asking_step(self, w: Tensor, step_size: float | Tensor, start: Tensor | None) -> Asking[Tensor]:
         z = self._from_anchor(w).unflatten(-1, self.anchor.shape)
-        sizes = check_step_size(step_size, dim=self.dim, like=z)
-        if isinstance(sizes, Tensor):
-            return self._in_metric.steps(w.to(z), sizes, start)
+        return (
+            yield from asking_in_metric(
+                step_size, dim=self.dim, like=z, habits=self._habits, one=lambda size: self._step(z, size),
+                each=lambda sizes: self._in_metric.asking_steps(w.to(z), sizes, start),
+            )
+        )  # fmt: skip
+
+    def _step(self, z: Tensor, step_size: float) -> Tensor:
         g, u = (each.to(z) for each in self._of_outputs)
-        v, stiffness = self.directions.to(z), 2 * sizes * self.strength * g[:, None]
+        v, stiffness = self.directions.to(z), 2 * step_size * self.strength * g[:, None]
         inner, others = u.T @ z, 1 / (1 + stiffness * self.floor)
         along = 1 / (1 + stiffness * self.values.to(z)) - others
         shrunk = inner * others + (inner @ v.T * along) @ v
@@ -146,6 +158,10 @@ class LowRankKroneckerPenalty(
         """The product G Z A."""
         v, left = self.directions.to(z), self.outputs.to(z) @ z
         return self.floor * left + (left @ v.T * (self.values.to(z) - self.floor)) @ v
+
+    @functools.cached_property
+    def _habits(self) -> Habits:
+        return Habits()
 
     @functools.cached_property
     def _in_metric(self) -> SumOfProducts:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.penalties.metric import conjugate_gradients
+from landscope.penalties.metric import Habits, asking_conjugate_gradients
+from landscope.penalties.questions import Asking, together
 
 __all__ = ["Product", "SumOfProducts"]
 
@@ -75,12 +76,12 @@ class SumOfProducts:
 
     products: tuple[Product, ...]
 
-    def steps(
+    def asking_steps(
         self,
         w: Float[Tensor, "*points N"],
         step_size: Float[Tensor, " N"],
         start: Float[Tensor, "*points N"] | None = None,
-    ) -> Float[Tensor, "*points N"]:
+    ) -> Asking[Float[Tensor, "*points N"]]:
         """The weights after the implicit step from each of several points, in their dtype.
 
         Args:
@@ -92,14 +93,17 @@ class SumOfProducts:
         rates = step_size.view(shape)
         points = w.to(step_size).reshape(-1, *shape)
         starts = points if start is None else start.to(step_size).reshape(-1, *shape)
-        ends = [
-            self.step(point, rates, None if start is None else own) for point, own in zip(points, starts, strict=True)
-        ]
+        ends = yield from together(
+            [
+                self.asking_step(point, rates, None if start is None else own)
+                for point, own in zip(points, starts, strict=True)
+            ]
+        )
         return torch.stack(ends).view(w.shape).to(w.dtype)
 
-    def step(
+    def asking_step(
         self, w: Float[Tensor, "m n"], step_size: Float[Tensor, "m n"], start: Float[Tensor, "m n"] | None = None
-    ) -> Float[Tensor, "m n"]:
+    ) -> Asking[Float[Tensor, "m n"]]:
         """The weights after the implicit step; those with a step size of 0 stay as they are.
 
         Args:
@@ -116,31 +120,42 @@ class SumOfProducts:
         def system(y: Tensor) -> Tensor:
             return y + root * self._hessian(root * y)
 
-        y, _ = conjugate_gradients(
+        inverse, inner, failed = self._inverse(step_size, root)
+        solution = asking_conjugate_gradients(
             system,
             back - root * pull,
-            precondition=self._inverse(step_size, root),
+            precondition=inverse,
             rtol=_RTOL if start is w else _RTOL_FROM_START,
             n_steps=_STEPS,
+            habits=self._habits,
         )
+        askings: list[Asking[Any]] = [_asking_factor(inner, failed), solution]
+        _, (y, _) = yield from together(askings)
         return start + root * y
+
+    @functools.cached_property
+    def _habits(self) -> Habits:
+        return Habits()
 
     def _hessian(self, z: Tensor) -> Tensor:
         return sum((_product(p, z) for p in self.products), start=torch.zeros_like(z))
 
-    def _inverse(self, step_size: Tensor, root: Tensor) -> Callable[[Tensor], Tensor]:
-        r"""The inverse of :math:`B + s U C U^\top s`, with diagonal B, by the identity of Woodbury."""
+    def _inverse(self, step_size: Tensor, root: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+        r"""The inverse of :math:`B + s U C U^\top s`, with diagonal B, by the identity of Woodbury.
+
+        Beside it, the matrix that was factored for it, and whether that failed.
+        """
         u, v, half, rest = (tensor.to(root) for tensor in self._leading)
         diagonal = 1 + step_size * rest
         shape = (u.shape[1], v.shape[1])
-        (first, second), place = _pairs(v.shape[1])
+        (first, second), place = _pairs(v.shape[1], v.device)
         pairs = (step_size / diagonal) @ (v[:, first] * v[:, second])  # over rows of the matrix
         outer = ((u[:, :, None] * u[:, None, :]).flatten(1).T @ pairs)[:, place]
         among = outer.view(shape[0], shape[0], shape[1], shape[1]).transpose(1, 2).reshape(half.shape)
         inner = (half.T @ among @ half).double()
-        size = 1 + _JITTER * float(inner.diagonal().max())
+        size = 1 + _JITTER * inner.diagonal().max()
         inner.diagonal().add_(size)
-        cholesky = torch.linalg.cholesky(inner)
+        cholesky, failed = torch.linalg.cholesky_ex(inner)
 
         def inverse(residual: Tensor) -> Tensor:
             scaled = residual / diagonal
@@ -148,7 +163,7 @@ class SumOfProducts:
             along = half @ torch.cholesky_solve(along.double(), cholesky).to(half)
             return scaled - root / diagonal * (u @ along.view(shape) @ v.T)
 
-        return inverse
+        return inverse, inner, failed
 
     @functools.cached_property
     def _leading(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -172,11 +187,19 @@ class SumOfProducts:
         return u, v, half, torch.as_tensor(rest).clamp(min=0)
 
 
-def _pairs(n: int) -> tuple[Tensor, Tensor]:
+def _asking_factor(matrix: Tensor, failed: Tensor) -> Asking[None]:
+    """Raise if a matrix could not be factored."""
+    (number,) = yield [failed]
+    if number:
+        torch.linalg.cholesky(matrix)  # which says why
+
+
+@functools.lru_cache(maxsize=64)
+def _pairs(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The pairs of n columns, each once, ``[2, pairs]``; and which of them each of n x n products is."""
-    pairs = torch.triu_indices(n, n)
-    place = torch.empty(n, n, dtype=torch.long)
-    place[pairs[0], pairs[1]] = place[pairs[1], pairs[0]] = torch.arange(pairs.shape[1])
+    pairs = torch.triu_indices(n, n, device=device)
+    place = torch.empty(n, n, dtype=torch.long, device=device)
+    place[pairs[0], pairs[1]] = place[pairs[1], pairs[0]] = torch.arange(pairs.shape[1], device=device)
     return pairs, place.flatten()
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import math
 import weakref
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from landscope._checks import check_count, check_hooked, check_kind
+from landscope._checks import check_count, check_hooked, check_kind, check_vector
 from landscope.errors import InputError, NonFiniteError
+from landscope.full_precision import full_precision
 from landscope.optimizer_steps import ends_step, is_nested
 from landscope.parameters import ParameterSpace, Selection, named_tensors
+from landscope.penalties.questions import Asking, answered, asking_step, together, value_of
 from landscope.penalties.step_bound import largest_step_size
 from landscope.penalties.warnings import WarnsIfUnused, warn, warn_of_statistics
 from landscope.protocols import Penalty
@@ -31,6 +34,11 @@ class AdaptedStrength(Protocol):
     """What adapts the strength of a penalty from step to step."""
 
     factor: float
+
+    @property
+    def needs_value(self) -> bool:
+        """Whether it reads the value of the penalty; where not, it is given NaN, and nothing waits for a GPU."""
+        ...
 
     @property
     def holds_statistics(self) -> bool:
@@ -227,31 +235,50 @@ class ProximalSteps(WarnsIfUnused):
     def _hold(self) -> None:
         """Take one implicit step for all steps of the optimiser since the last one."""
         sizes, self._waiting, self._n_waiting = self._waiting, 0.0, 0
-        if not (bool(sizes.any()) if isinstance(sizes, Tensor) else sizes):  # the first step of a warm-up
+        if not isinstance(sizes, Tensor) and not sizes:  # the first step of a warm-up
             return
-        if self._step_size_unchecked and not self._step_sizes.are_known():
-            warn(
-                f"the step size of {type(self._optimizer).__name__} is not known, so its learning rate is used; the "
-                "strength has another scale than with SGD or Adam and must be tuned"
-            )
-        self._step_size_unchecked = False
         moved = MovedWeights(self._optimizer, self._tensors)
         try:
-            factor = 1.0 if self._adapted is None else self._adapted.factor  # lambda and alpha enter as their product
-            weights = self.penalty.proximal_step(moved.flat(), self._bounded(sizes * factor), self._start)
+            with full_precision():
+                is_moved, (weights, value) = answered(self._asking_step(moved, sizes))
         except NonFiniteError as error:
             raise NonFiniteError(
                 expected="finite weights after a step of the optimiser",
                 got=error.got,
                 hint="Lower the learning rate or check that minibatch, and continue from saved weights.",
             ) from error
+        if not is_moved:
+            return
+        self._warn_if_unknown()
         moved.set(weights)
         if self._adapted is not None:
-            value = float(self.penalty(weights))
-            evaluated = weights if moved.are_evaluated else moved.evaluated()
-            there = value if moved.are_evaluated else float(self.penalty(evaluated))
+            evaluated, there = weights, value
+            if not moved.are_evaluated:
+                evaluated = moved.evaluated()
+                there = float(self.penalty(evaluated)) if self._adapted.needs_value else value
             if (allowed := self._adapted.follow(there, evaluated, self._at, moved=value)) is not evaluated:
                 moved.set_evaluated(allowed)
+
+    def _asking_step(self, moved: MovedWeights, sizes: float | Tensor) -> Asking[list[Any]]:
+        """Whether any weight moves; the weights after the step, and the penalty there where that is needed."""
+        w, factor = moved.flat(), 1.0 if self._adapted is None else self._adapted.factor
+        bounded = self._bounded(sizes * factor)  # lambda and alpha enter as their product
+        return (yield from together([_asking_whether(w, sizes), self._asking_end(w, bounded)]))
+
+    def _asking_end(self, w: Tensor, sizes: float | Tensor) -> Asking[tuple[Tensor, float]]:
+        weights, value = (yield from asking_step(self.penalty, w, sizes, self._start)), math.nan
+        if self._adapted is not None and self._adapted.needs_value:
+            (value,) = yield [value_of(self.penalty, weights)]
+        return weights, value
+
+    def _warn_if_unknown(self) -> None:
+        """Say once that the step rule of the optimiser is not known."""
+        if self._step_size_unchecked and not self._step_sizes.are_known():
+            warn(
+                f"the step size of {type(self._optimizer).__name__} is not known, so its learning rate is used; the "
+                "strength has another scale than with SGD or Adam and must be tuned"
+            )
+        self._step_size_unchecked = False
 
     def _bounded(self, sizes: float | Tensor) -> float | Tensor:
         """Step sizes of single weights, at most as large as the precision allows."""
@@ -284,6 +311,18 @@ class ProximalSteps(WarnsIfUnused):
 
     def _weights(self) -> Tensor:
         return torch.cat([whole(tensor.detach()).reshape(-1) for tensor in self._tensors])
+
+
+def _asking_whether(w: Tensor, sizes: float | Tensor) -> Asking[bool]:
+    """Whether any step size is above 0, where the weights are finite.
+
+    Raises:
+        NonFiniteError: If they are not.
+    """
+    total, *any_size = yield [w.sum(), *([sizes.any()] if isinstance(sizes, Tensor) else [])]
+    if not math.isfinite(total):
+        check_vector("w", w, dim=len(w))  # a sum of finite weights may be infinite
+    return bool(any_size[0]) if any_size else True
 
 
 def times_held(parameter: Tensor) -> int:

@@ -11,7 +11,8 @@ from torch import Tensor
 from landscope._checks import check_finite, check_number, check_strength, check_vector
 from landscope.errors import InputError
 from landscope.full_precision import in_full_precision
-from landscope.penalties.metric import check_step_size
+from landscope.penalties.metric import asking_step_size
+from landscope.penalties.questions import Asking, answered
 from landscope.penalties.state import StoredPenalty
 
 __all__ = ["QuadraticPenalty"]
@@ -114,6 +115,9 @@ class QuadraticPenalty(
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The penalty V(w); differentiable by torch."""
+        return self._value(self._checked(w))
+
+    def _value(self, w: Tensor) -> Tensor:
         z = self._from_anchor(w)
         if self.directions is None:
             return self.offset + self.strength * (self.stiffness.to(z) * z.square()).sum(dim=-1)
@@ -129,7 +133,7 @@ class QuadraticPenalty(
         self,
         w: Float[Tensor, "*points N"],
         step_size: float | Float[Tensor, " N"],
-        start: Float[Tensor, "*points N"] | None = None,  # noqa: ARG002 - the protocol's argument
+        start: Float[Tensor, "*points N"] | None = None,
     ) -> Float[Tensor, "*points N"]:
         r"""The exact implicit step, stable at any strength; explicit descent diverges where alpha lambda k_i > 1.
 
@@ -152,8 +156,11 @@ class QuadraticPenalty(
         Raises:
             InputError: If the shape or device does not fit, or a step size is negative or not finite.
         """
+        return answered(self._asking_step(self._checked(w), step_size, start))
+
+    def _asking_step(self, w: Tensor, step_size: float | Tensor, start: Tensor | None) -> Asking[Tensor]:  # noqa: ARG002
         z = self._from_anchor(w)
-        sizes = check_step_size(step_size, dim=self.dim, like=z)
+        sizes = yield from asking_step_size(step_size, dim=self.dim, like=z)
         if isinstance(sizes, Tensor):
             return (w.to(z) + self._moved(z.to(sizes), 2 * self.strength * sizes)).to(z.dtype)
         rate = 2 * sizes * self.strength
@@ -172,7 +179,9 @@ class QuadraticPenalty(
         shrunk = 1 + rate * self.floor
         among = _among(directions, rate / shrunk)
         system = torch.eye(len(above), dtype=above.dtype, device=z.device) + among * above
-        along = torch.linalg.solve(system, (directions @ (z / shrunk).reshape(-1, self.dim).T).double())
+        right = (directions @ (z / shrunk).reshape(-1, self.dim).T).double()
+        # Not solve(): a GPU would be asked whether the system is singular, and its eigenvalues are at least 1.
+        along = torch.linalg.solve_ex(system, right).result
         pushed = (above[:, None] * along).to(z).T @ directions
         return -rate / shrunk * (self.floor * z + pushed.view(z.shape))
 

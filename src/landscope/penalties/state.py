@@ -13,6 +13,7 @@ from torch import Tensor
 
 from landscope._checks import check_vector
 from landscope.errors import StorageError
+from landscope.penalties.questions import Asking
 from landscope.results import Result, result_kinds
 from landscope.storage.fields import check_fields
 
@@ -41,6 +42,9 @@ class StoredPenalty(Result, abc.ABC, kind="stored_penalty"):
 
     def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
         """The gradient: the Hessian times the distance from the anchor."""
+        return self._gradient(self._checked(w))
+
+    def _gradient(self, w: Tensor) -> Tensor:
         return self.hessian_vector_product(w, self._from_anchor(w))
 
     @property
@@ -67,8 +71,22 @@ class StoredPenalty(Result, abc.ABC, kind="stored_penalty"):
         moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors().items()}
         return dataclasses.replace(self, **moved)
 
+    @abc.abstractmethod
+    def _value(self, w: Tensor) -> Tensor:
+        """The penalty V at finite weights."""
+
+    @abc.abstractmethod
+    def _asking_step(self, w: Tensor, step_size: float | Tensor, start: Tensor | None) -> Asking[Tensor]:
+        """The implicit step from finite weights."""
+
+    def _checked(self, w: Tensor) -> Tensor:
+        """Finite weights on the device of the anchor."""
+        return check_vector("w", w, dim=self.dim, device=self.anchor.device)
+
     def _from_anchor(self, w: Tensor) -> Tensor:
-        return check_vector("w", w, dim=self.dim, device=self.anchor.device) - self.anchor.flatten()
+        """The distance of finite weights."""
+        w = check_vector("w", w, dim=self.dim, device=self.anchor.device, is_finite=True)
+        return w - self.anchor.flatten()
 
 
 def _field_names(kind: type[Result]) -> list[str]:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from landscope._checks import check_count
+from landscope._checks import check_count, device_with_float64
 from landscope.errors import InputError, LandscopeWarning
 from landscope.notices import warn
 from landscope.optimizer_steps import inner_optimizers, is_nested
 from landscope.parameters import inner_model
+from landscope.recorder.transfer import Transfer
 from landscope.sharded import own_part
 
 __all__ = [
@@ -136,13 +137,16 @@ class HalfStepWatch:
         self._inner = inner_optimizers(optimizer)
         self._hooks: list[RemovableHandle] = []
         self._before: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._uphill: list[bool] = []
+        self._moves: list[Tensor] = []
+        """Of each step, the product of its change with the gradient, and the squares of both."""
+        self._answer: tuple[int, Transfer] | None = None
+        """The last observed step, and what was observed, on its way from the device."""
         self._with_inner: set[bool] = set()
         self._has_inner_step = False
 
     def start(self) -> None:
         """Observe the next steps."""
-        self._before, self._uphill = [], []
+        self._before, self._moves, self._answer = [], [], None
         self._hooks = [self._optimizer.register_step_pre_hook(self._before_step)]
         self._hooks += [inner.register_step_post_hook(self._after_inner) for inner in self._inner]
 
@@ -150,12 +154,14 @@ class HalfStepWatch:
         """Observe no further step."""
         while self._hooks:
             self._hooks.pop().remove()
+        if self._answer is not None:
+            self._judge(*self._answer)
 
     def _after_inner(self, *_: object) -> None:
         self._has_inner_step = True
 
     def _before_step(self, *_: object) -> None:
-        if self._inner or is_nested(self._optimizer):
+        if self._inner or self._answer is not None or is_nested(self._optimizer):
             return
         self._before = [
             (tensor, own_part(tensor).clone(), own_part(tensor.grad).clone())
@@ -182,28 +188,39 @@ class HalfStepWatch:
                 self._say(f"Some of these calls made no step of the {inner} that it holds. Pass that one to the "
                           "recorder, such as optimizer.base_optimizer.")  # fmt: skip
             return
-        self._uphill.append(self._is_uphill())
-        if len(self._uphill) < _OBSERVED:
-            return
-        first = self._uphill[0]
-        alternate = all(up == (first == (number % 2 == 0)) for number, up in enumerate(self._uphill))
-        uphill_is_even = (step % 2 == 0) == self._uphill[-1]
+        if self._answer is None:
+            self._moves.append(self._move())
+            if len(self._moves) < _OBSERVED:
+                return
+            self._answer = (step, Transfer(torch.stack(self._moves)))
+        if self._answer[1].has_arrived:
+            self.stop()
+
+    def _judge(self, step: int, moves: Transfer) -> None:
+        """Say it if the observed steps, of which this was the last, are halves of steps."""
+        self._answer = None
+        uphill = [inner > _ALONG * math.sqrt(change * slope) for inner, change, slope in moves.wait()[0].tolist()]
+        alternate = all(up == (uphill[0] == (number % 2 == 0)) for number, up in enumerate(uphill))
+        uphill_is_even = (step % 2 == 0) == uphill[-1]
         if alternate and (self._every % 2 or uphill_is_even):
             self._say("Every second call moves the weights along the gradient, uphill. Record with every=2 and an odd "
                       "first_step.")  # fmt: skip
-        self.stop()
 
-    def _is_uphill(self) -> bool:
-        """Whether the weights moved along the gradient; False where there is none, or too few weights to tell."""
+    def _move(self) -> Tensor:
+        """What tells whether the weights moved along the gradient; zeros where too few have one.
+
+        Nothing waits for it.
+        """
         changes = [(own_part(tensor) - weights, gradient) for tensor, weights, gradient in self._before]
         self._before = []
+        device = device_with_float64(self._tensors[0].device)
+        found = torch.zeros(3, dtype=torch.float64, device=device)
         if sum(gradient.numel() for _, gradient in changes) < _FEWEST:
-            return False
-        inner, change, slope = (
-            sum(float((a * b).sum(dtype=torch.float32)) for a, b in pairs)
-            for pairs in (changes, [(a, a) for a, _ in changes], [(b, b) for _, b in changes])
-        )
-        return inner > _ALONG * math.sqrt(change * slope)
+            return found
+        for change, gradient in changes:
+            products = (change * gradient, change * change, gradient * gradient)
+            found += torch.stack([product.sum(dtype=torch.float32) for product in products]).to(found)
+        return found
 
     def _say(self, sign: str) -> None:
         self.stop()

@@ -151,10 +151,12 @@ class BlockOutputs(BlockLosses):
 
 def places_by_block(sizes: Sequence[int], rows: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Yield the blocks that contain some of the samples ``rows``, with the places of these samples in the block."""
-    ends = torch.tensor(list(itertools.accumulate(sizes)), device=rows.device)
-    block_of_row = torch.searchsorted(ends, rows, right=True)
-    for block in block_of_row.unique().tolist():
-        yield block, rows[block_of_row == block] - (ends[block] - sizes[block])
+    ends = torch.tensor(list(itertools.accumulate(sizes)), device="cpu")
+    starts, on_host = ends - torch.tensor(sizes, device="cpu"), rows.cpu()  # of a GPU each block would ask
+    block_of_row = torch.searchsorted(ends, on_host, right=True)
+    places = (on_host - starts[block_of_row])[torch.argsort(block_of_row, stable=True)].to(rows.device)
+    blocks, counts = block_of_row.unique(return_counts=True)
+    yield from zip(blocks.tolist(), places.split(counts.tolist()), strict=True)
 
 
 class PrefixCache:
@@ -276,8 +278,8 @@ class TracedLosses(BlockOutputs):
         are not one for each sample.
         """
         with one_thread():  # the choice of samples must not depend on the number of threads
-            parts = [for_float64(self.losses(parameters, block)[0]).double().cpu() for block in range(self.n_blocks)]
-            losses = torch.cat(parts)
+            parts = [for_float64(self.losses(parameters, block)[0]).double() for block in range(self.n_blocks)]
+            losses = torch.cat(parts).cpu()
         if [len(part) for part in parts] != self.sizes or not can_join(self.blocks) or not bool((losses >= 0).all()):
             return None
         descending = torch.sort(losses, descending=True, stable=True)

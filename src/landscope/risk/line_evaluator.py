@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from landscope.parameters import ParameterSpace
+from landscope.read_numbers import read_numbers
 from landscope.risk.evaluation import TracedLosses, replica
 from landscope.risk.losses import cross_entropy_of_margins, margins_of, smooth_cross_entropy_of_margins
 from landscope.risk.tracing import affine_shift, in_place, substituted_call
-from landscope.risk.weighted_losses import total_weight
 
 __all__ = ["LineProblem", "PreactivationCache", "LineEvaluator"]
 
@@ -47,7 +47,9 @@ class LineProblem:
     def labels(self) -> list[Tensor | int]:
         """The labels of each block: one number if all its samples have the same label."""
         targets = [targets for _, targets in self.losses.blocks]
-        return [int(block[0]) if bool((block == block[0]).all()) else block for block in targets]
+        numbers = read_numbers([number for block in targets for number in (block[0], (block == block[0]).all())])
+        firsts = zip(numbers[::2], numbers[1::2], targets, strict=True)
+        return [int(first) if is_only else block for first, is_only, block in firsts]
 
 
 class PreactivationCache:
@@ -106,7 +108,7 @@ class LineEvaluator:
     @torch.no_grad()
     def evaluate(
         self, block: int, points: dict[int, list[int]], steps: list[float], keep: Callable[[int, Tensor], None]
-    ) -> float:
+    ) -> Tensor | float:
         """Pass the losses of one block at each point to ``keep``, which must read them at once; return their weight."""
         base, weight = self.base(block), 0.0
         rest = self._rest(block)
@@ -119,7 +121,7 @@ class LineEvaluator:
                     torch.add(a, q, alpha=steps[position], out=into)
                 losses, weight = self._losses(block, shifted, rest, self._parameters(direction, steps[position]))
                 keep(position, losses)
-        return total_weight(weight)
+        return weight.sum() if isinstance(weight, Tensor) else weight
 
     def base(self, block: int) -> Preactivations:
         """The outputs of the affine nodes at w0."""

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from landscope._checks import for_float64
+from landscope._checks import device_with_float64, for_float64
 from landscope.full_precision import in_full_precision
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import DifferentiableLines
@@ -69,16 +69,19 @@ class TracedLines(DifferentiableLines):
 
     def __call__(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> L[n]`` in float64."""
-        sums = torch.zeros(self._problem.losses.n_blocks, len(displacement), dtype=torch.float64)
+        shape, device = (self._problem.losses.n_blocks, len(displacement)), self._summing_device
+        sums = torch.zeros(shape, dtype=torch.float64, device=device)  # there until all are made: a copy waits for them
 
         def add_up(block: int, point: int, losses: Tensor) -> None:
             sums[block, point] = for_float64(losses).sum(dtype=torch.float64)
 
         weights = self._evaluate(index, displacement, add_up)
+        on_host = torch.cat([sums, weights[:, None]], dim=1).cpu()
         total = torch.zeros(len(displacement), dtype=torch.float64)
-        for block_sum in sums:  # one after another, because a sum over an axis may change the order of the last terms
+        # One block after another, because a sum over an axis may change the order of the last terms.
+        for block_sum in on_host[:, :-1]:
             total += block_sum
-        return total / weights.sum()
+        return total / on_host[:, -1].contiguous().sum()
 
     def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> losses[n, M]`` of every sample, in the order of the data."""
@@ -135,7 +138,7 @@ class TracedLines(DifferentiableLines):
         points = {int(i): (index == i).nonzero().flatten().tolist() for i in index.unique()}
         steps = displacement.tolist()
         self._cache.make_room(set(points))
-        weights = torch.zeros(self._problem.losses.n_blocks, dtype=torch.float64)
+        weights = torch.zeros(self._problem.losses.n_blocks, dtype=torch.float64, device=self._summing_device)
 
         def evaluate(evaluator: LineEvaluator, blocks: Sequence[int], points: dict[int, list[int]]) -> None:
             for block in blocks:
@@ -150,6 +153,10 @@ class TracedLines(DifferentiableLines):
             ]
         )
         return weights
+
+    @property
+    def _summing_device(self) -> torch.device:
+        return device_with_float64(self._problem.w0.device)
 
     def _shares(self, points: dict[int, list[int]]) -> list[tuple[Sequence[int], dict[int, list[int]]]]:
         """The work of each thread: some blocks, or some directions if there are few blocks."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from landscope.errors import InputError, LandscopeWarning
 from landscope.notices import warn
 from landscope.risk.hints import check_takes_two
+from landscope.risk.known_labels import has_negative
 from landscope.risk.samples import n_targets, unwrapped
 from landscope.risk.weighted_losses import check_real, read_losses, read_pair
 
@@ -143,7 +144,7 @@ def _accurate(other: SampleLosses) -> SampleLosses:
     """Cross-entropy of labels, accurate for tiny losses; ``other`` for targets of another kind, or ignored ones."""
 
     def losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
-        if logits.ndim != 2 or targets.is_floating_point() or bool((targets < 0).any()):
+        if logits.ndim != 2 or targets.is_floating_point() or has_negative(targets):
             return other(logits, targets)
         # -log softmax = softplus(log sum over the wrong classes of exp(z_j - z_y)). This form is accurate for a loss
         # of 1e-9, for which the usual form loses all digits.
@@ -178,7 +179,10 @@ def cross_entropy_of_margins(margins: Tensor) -> Tensor:
     The loss is ``log(1 + sum_j exp(z_j - z_y))`` over the wrong classes.
     """
     losses = torch.exp(margins).sum(dim=0).log1p_()
-    return losses if math.isfinite(losses.sum()) else smooth_cross_entropy_of_margins(margins)
+    total = losses.sum()
+    if margins.device.type == "cpu":
+        return losses if math.isfinite(total) else smooth_cross_entropy_of_margins(margins)
+    return torch.where(total.isfinite(), losses, smooth_cross_entropy_of_margins(margins))  # a GPU is not asked
 
 
 def smooth_cross_entropy_of_margins(margins: Tensor) -> Tensor:

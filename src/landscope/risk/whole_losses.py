@@ -18,6 +18,7 @@ from landscope.risk.data import Block, call_model, cut_blocks, read_batches
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, places_by_block, random_rows
 from landscope.risk.forward_mode import ForwardMode
 from landscope.risk.graphs import GraphWhereNeeded
+from landscope.risk.known_labels import copied_batch
 from landscope.risk.losses import SampleLosses
 from landscope.risk.module_cut import Calls, NothingToSkipError
 from landscope.risk.samples import Counted, all_joined, counted_by, moved, n_targets, rows_of, rows_of_pair
@@ -175,7 +176,7 @@ class ClosureLosses(BlockLosses):
 
     def _returned(self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None) -> Any:
         # A model may change its input in place.
-        return self._under_conditions(parameters, lambda: copy.deepcopy(batch), block, calls)
+        return self._under_conditions(parameters, lambda: copied_batch(batch), block, calls)
 
     def _under_conditions(
         self, parameters: dict[str, Tensor], batch: Callable[[], Any], block: int, calls: Calls | None = None

@@ -185,6 +185,11 @@ class Budget:
         self._found = rises
 
     @property
+    def needs_value(self) -> bool:
+        """Yes: the strength follows from it."""
+        return True
+
+    @property
     def holds_statistics(self) -> bool:
         """Whether what running statistics do is measured: they go back with the weights."""
         return self.measure is not None

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_positive
+from landscope._checks import check_count, check_positive, for_float64
 from landscope.memory.replay.distillation import precise
 from landscope.memory.strength.latest_call import LatestCall
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.warnings import warn
 from landscope.processes import sums_over_processes
 from landscope.protocols import Penalty
+from landscope.read_numbers import read_numbers
 from landscope.wording import first_lines
 
 __all__ = ["OutputChange"]
@@ -61,6 +62,11 @@ class OutputChange:
         self._latest = LatestCall()
         self._penalty: Penalty | None = None
         self._unknown, self._reason = 0, ""
+
+    @property
+    def needs_value(self) -> bool:
+        """No: it measures outputs."""
+        return False
 
     @property
     def holds_statistics(self) -> bool:
@@ -155,11 +161,14 @@ class OutputChange:
             return None
         w1 = anchor_of(self._penalty, weights)
         length, far = (_length(vector) for vector in (w1, weights - w1))
-        step = self._latest.precision(self._model) ** (1 / 3) * max(length, far)
-        part = min(1.0, step / far) if far else 1.0
+        step = self._latest.precision(self._model) ** (1 / 3) * torch.maximum(length, far)
+        part = torch.where(far > 0, step / far, 1.0).clamp(max=1.0)
         before = self._outputs(w1, at)
-        change = _distance(self._outputs(weights, at), before)
-        slope = change if part == 1 else _distance(self._outputs(torch.lerp(w1, weights, part), at), before) / part**2
+        change = along = _distance(self._outputs(weights, at), before)
+        if part.device.type != "cpu" or part < 1:  # a GPU is asked at the end, once
+            along = _distance(self._outputs(_between(w1, weights, part), at), before)
+        numbers = read_numbers([number.to(part.device) for number in (change, along, part)])
+        change, slope = numbers[0], numbers[0] if numbers[2] == 1 else numbers[1] / numbers[2] ** 2
         return (change, slope) if math.isfinite(change) and math.isfinite(slope) else None
 
     def _outputs(self, w: Tensor, at: At) -> list[Tensor]:
@@ -167,12 +176,20 @@ class OutputChange:
             return self._latest.outputs(self._model)
 
 
-def _length(vector: Tensor) -> float:
-    return float(torch.linalg.vector_norm(vector, dtype=torch.promote_types(vector.dtype, torch.float32)))
+def _between(w1: Tensor, w: Tensor, part: Tensor) -> Tensor:
+    wide = torch.promote_types(w.dtype, torch.float32)
+    return torch.lerp(w1.to(wide), w.to(wide), part.to(device=w.device, dtype=wide)).to(w.dtype)
 
 
-def _distance(one: list[Tensor], other: list[Tensor]) -> float:
+def _length(vector: Tensor) -> Tensor:
+    """Length in float64, as one number where that of the device can be; nothing waits for it."""
+    norm = torch.linalg.vector_norm(vector, dtype=torch.promote_types(vector.dtype, torch.float32))
+    return for_float64(norm).double()
+
+
+def _distance(one: list[Tensor], other: list[Tensor]) -> Tensor:
     """Square of the distance of two outputs; NaN where they cannot be compared."""
     if not one or [z.shape for z in one] != [z.shape for z in other]:
-        return math.nan
-    return sum(_length(precise(a) - precise(b)) ** 2 for a, b in zip(one, other, strict=True))
+        return torch.tensor(math.nan, dtype=torch.float64)
+    squares = [_length(precise(a) - precise(b)).square() for a, b in zip(one, other, strict=True)]
+    return torch.stack([square.to(squares[0].device) for square in squares]).sum()
