@@ -187,3 +187,14 @@ def test_arrays_that_a_criterion_of_ones_own_takes_are_served():
     usual, arrays = of(), of(losses, [(X, np.asarray(Y))])
     torch.testing.assert_close(arrays(usual.w0), usual(usual.w0), rtol=1e-6, atol=0)
     assert float(of(MSE, (X, ONE_HOT.float()))(usual.w0)) > 0
+
+
+def test_numbers_for_sketches_are_refused():
+    rows = torch.randn(4, 9)
+    with pytest.raises(InputError, match=r"a Trajectory; got .* Tensor"):
+        ls.principal_modes(ls.Trajectory.of(rows), 3, sketch=rows)
+
+
+def test_a_file_of_modes_is_a_path():
+    with pytest.raises(InputError, match="Expected path as a path; got 7"):
+        ls.principal_modes(ls.Trajectory.of(torch.randn(4, 9)), 3, path=7)

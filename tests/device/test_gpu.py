@@ -147,7 +147,7 @@ def test_convolutions_are_in_float32(gpu):
 
 
 def test_modes_of_rows_that_were_recorded_there(gpu):
-    """The modes are found in main memory, whatever the device: rows of the GPU give those of the same rows."""
+    """The modes are found in main memory, or with products on the device."""
     model = network(gpu, 64)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with ls.TrajectoryRecorder(model, optimizer) as recorder:
@@ -155,6 +155,9 @@ def test_modes_of_rows_that_were_recorded_there(gpu):
     rows = recorder.trajectory()
     modes, again = ls.principal_modes(rows, 10), ls.principal_modes(ls.Trajectory.of(rows.weights), 10)
     torch.testing.assert_close(modes.variance, again.variance, rtol=1e-12, atol=0)
+    there = ls.principal_modes(rows, 10, device=gpu)
+    torch.testing.assert_close(modes.variance, there.variance, rtol=1e-9, atol=0)
+    assert (there.directions @ modes.directions.T).diagonal().min() > 1 - 1e-9
     weights = rows.weights.to(gpu).double()
     weights = weights - weights.mean(0)
     values = torch.linalg.eigvalsh(weights @ weights.T).flip(0)[:10].cpu() / len(weights)

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import landscope as ls
-from landscope.directions import principal
+from landscope.directions import principal, room
 from landscope.directions.directions import Directions
-from landscope.errors import InputError
+from landscope.errors import InputError, StorageError
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.recorder import TrajectoryRecorder
 from landscope.storage.rows import RowStore
@@ -234,11 +234,43 @@ def test_record_save_load_analyse_equals_record_analyse(tmp_path):
 
 def test_modes_that_do_not_fit_are_refused_before_the_rows_are_read(monkeypatch):
     trajectory = ls.Trajectory.of(torch.randn(50, 1000))
-    monkeypatch.setattr(principal, "free_memory", lambda: 24 * 50**2 + 8 * 1000 * 20 + 7)
+    monkeypatch.setattr(room, "free_memory", lambda: 24 * 50**2 + 8 * 1000 * 20 + 7)
     assert ls.principal_modes(trajectory, 20).directions.shape == (20, 1000)
     monkeypatch.setattr(principal, "_mean", None)  # no pass over the rows begins
-    with pytest.raises(InputError, match=r"49 modes of 1000 weights, 392 kB\. Ask for n_modes=20 or fewer"):
+    with pytest.raises(InputError, match=r"49 modes of 1000 weights, 392 kB\. Ask for n_modes=20 or fewer, keep"):
         ls.principal_modes(trajectory)
-    monkeypatch.setattr(principal, "free_memory", lambda: 1000)
+    monkeypatch.setattr(room, "free_memory", lambda: 1000)
     with pytest.raises(InputError, match=r"Thin the rows"):
         ls.principal_modes(trajectory, 1)
+
+
+@pytest.mark.parametrize("rank", [40, 3])  # a walk along few directions is completed by others
+def test_modes_are_kept_in_a_file(rank, tmp_path, monkeypatch):
+    way = torch.randn(40, rank) @ torch.randn(rank, 300)
+    trajectory = ls.Trajectory.of(way.cumsum(dim=0))
+    wanted = ls.principal_modes(trajectory)
+    monkeypatch.setattr(room, "free_memory", lambda: 0)
+    modes = ls.principal_modes(trajectory, path=tmp_path / "modes.npy")
+    assert torch.equal(modes.directions, wanted.directions)
+    assert torch.equal(torch.from_numpy(np.load(tmp_path / "modes.npy", mmap_mode="c")), wanted.directions)
+    assert modes.directions.untyped_storage().nbytes() == 39 * 300 * 8
+    monkeypatch.setattr(room, "free_disk", lambda path: 8 * 300 * 5)
+    with pytest.raises(
+        InputError, match=r"free room on the disk, 12 kB; got 39 modes .* Ask for n_modes=5 or fewer, or"
+    ):
+        ls.principal_modes(trajectory, path=tmp_path / "more.npy")
+    assert not (tmp_path / "more.npy").exists()
+
+
+def test_a_file_of_modes_is_new_and_used(tmp_path):
+    long, wide = (ls.Trajectory.of(torch.randn(shape)) for shape in ((40, 5), (5, 40)))
+    (tmp_path / "there.npy").write_text("of the user")
+    with pytest.raises(StorageError, match="Expected a new file"):
+        ls.principal_modes(wide, path=tmp_path / "there.npy")
+    assert (tmp_path / "there.npy").read_text() == "of the user"
+    with pytest.raises(InputError, match=r"ends in \.npy"):
+        ls.principal_modes(wide, path=tmp_path / "modes.zarr")
+    with pytest.raises(InputError, match="40 rows of 5 weights"):
+        ls.principal_modes(long, path=tmp_path / "modes.npy")
+    with pytest.raises(InputError, match="got sketch="):
+        ls.principal_modes(wide, sketch=wide, path=tmp_path / "modes.npy")

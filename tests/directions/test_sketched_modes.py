@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import landscope as ls
-from landscope.directions import principal, subspace_overlap
+from landscope.directions import room, subspace_overlap
 from landscope.directions.one_pass import best_in_span
 from landscope.errors import InputError, NonFiniteError
 from landscope.reproduction.experiment.datasets.loading import load_data
@@ -204,7 +204,6 @@ def test_sketches_of_other_rows_are_refused(tmp_path):
         (lambda: ls.principal_modes(sketch, 3, sketch=sketch), "rows of the 1504 weights"),
         (lambda: ls.principal_modes(rows.window(5), 3, sketch=sketch), "60 sketches of the steps 1 to 60 for 56 rows"),
         (lambda: ls.principal_modes(rows, 3, sketch=other), "got those of other weights"),
-        (lambda: ls.principal_modes(rows, 3, sketch=sketch.weights), "a Trajectory; got .* Tensor"),
         (lambda: ls.principal_modes(rows, 60, sketch=sketch), r"n_modes of at most min\(T - 1, N\) = 59"),
         (lambda: ls.principal_modes(Trajectory.of(few), 5, sketch=sketches_of(few)), "n_modes of at most 3"),
     ):
@@ -216,7 +215,7 @@ def test_sketches_of_other_rows_are_refused(tmp_path):
 
 def test_modes_that_do_not_fit_are_refused_before_the_rows_are_read(monkeypatch):
     rows = rows_with(torch.arange(1.0, 31).double() ** -2.5)
-    monkeypatch.setattr(principal, "free_memory", lambda: 200_000)
+    monkeypatch.setattr(room, "free_memory", lambda: 200_000)
     with pytest.raises(InputError, match=r"18 modes of 3000 weights.*Ask for"):
         ls.principal_modes(Trajectory.of(rows), 8, sketch=sketches_of(rows))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -13,10 +14,10 @@ from landscope._checks import check_count, check_trajectory
 from landscope.directions.directions import Directions
 from landscope.directions.moving import ROUNDING
 from landscope.directions.one_pass import best_in_span, check_same_rows, lengths_in
+from landscope.directions.room import check_file, check_room, room_for
 from landscope.errors import InputError
 from landscope.processes import joined, share
 from landscope.protocols import ProgressCallback, silent
-from landscope.resources import free_memory, size_in_words
 from landscope.results import stamp
 from landscope.trajectory import Trajectory
 
@@ -43,6 +44,8 @@ def principal_modes(
     n_modes: int | None = None,
     *,
     sketch: Trajectory | None = None,
+    path: str | Path | None = None,
+    device: torch.device | str = "cpu",
     progress: ProgressCallback | None = None,
 ) -> Directions:
     r"""Principal component analysis of the rows of a trajectory (paper, Eq. 5 and Methods).
@@ -71,6 +74,9 @@ def principal_modes(
         trajectory: Rows w_t, any floating dtype.
         n_modes: Number of modes; all min(T - 1, N) by default.
         sketch: The sketches of the same rows; ``trajectory`` then holds the weights.
+        path: A new ``.npy`` file for the directions, where they would not fit into memory; ``directions`` then reads
+            from it. For windows of more weights than rows, without ``sketch``.
+        device: Where the products of rows are formed, in float64, such as ``"cuda"``.
         progress: Callback for the number of completed parts: the mean, the modes, their signs.
 
     Returns:
@@ -78,7 +84,9 @@ def principal_modes(
 
     Raises:
         InputError: If the trajectory has fewer than two rows, or fewer than ``n_modes + 1``, or if the modes, eight
-            bytes a weight each, would not fit into memory; if ``sketch`` is of other rows, or moves along fewer modes.
+            bytes a weight each, would not fit into memory or on the disk; if ``sketch`` is of other rows, or moves
+            along fewer modes; if ``path`` is given where it is not used.
+        StorageError: If the file is there already.
         NonFiniteError: If a weight is NaN or infinite.
 
     Example:
@@ -109,6 +117,12 @@ def principal_modes(
     """
     check_trajectory(trajectory)
     count, dim = len(trajectory), trajectory.dim
+    file = None if path is None else check_file(path)
+    if file is not None and (sketch is not None or count > dim):
+        raise InputError(
+            expected="a path for modes of more weights than rows, without sketch=",
+            got=f"{count} rows of {dim} weights" if sketch is None else "sketch=", hint="Leave path= out.",
+        )  # fmt: skip
     if sketch is None:
         _check_length(trajectory)
     else:
@@ -124,11 +138,14 @@ def principal_modes(
         )
     if sketch is not None:
         return _by_sketch(trajectory, sketch, wanted, progress or silent)
-    _check_memory(wanted, dim, count)
+    check_room(wanted, dim, _products_bytes(count, dim), file)
     report = progress or silent
     mean = _mean(trajectory)
     report(1, 3)
-    squares, directions = (_by_covariance if count > dim else _by_gram)(trajectory, mean, wanted)
+    if count > dim:
+        squares, directions = _by_covariance(trajectory, mean, wanted)
+    else:
+        squares, directions = _by_gram(trajectory, mean, room_for(wanted, dim, file), device)
     report(2, 3)
     first, last = (trajectory.row(row).double() - mean for row in (0, -1))
     sign = torch.where(directions @ (last - first) < 0, -1.0, 1.0).double()
@@ -151,18 +168,9 @@ def _check_length(trajectory: Trajectory) -> None:
         trajectory.check()
 
 
-def _check_memory(n_modes: int, dim: int, count: int) -> None:
-    """Raise before the first pass over the rows if the modes and the products of all rows take more than there is."""
-    free, products = free_memory(), 3 * 8 * min(count, dim) ** 2  # of an eigenvalue problem
-    if 8 * n_modes * dim + products <= free:
-        return
-    fitting = max(0, (free - products) // (8 * dim))
-    hint = f"Ask for n_modes={fitting} or fewer" if fitting else "Thin the rows with .thin(every)"
-    raise InputError(
-        expected=f"modes that fit into the free memory, {size_in_words(free)}",
-        got=f"{n_modes} modes of {dim} weights, {size_in_words(8 * n_modes * dim)}",
-        hint=f"{hint}, or take fewer weights with .of_parameters(...).",
-    )
+def _products_bytes(count: int, dim: int) -> int:
+    """Bytes of the eigenvalue problem."""
+    return 3 * 8 * min(count, dim) ** 2
 
 
 def principal_variances(trajectory: Trajectory) -> Float[Tensor, " k"]:
@@ -234,34 +242,38 @@ def _by_covariance(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_
     return squares, squares.vectors.T.contiguous()
 
 
-def _gram(trajectory: Trajectory, mean: Tensor) -> Callable[[Tensor], Tensor]:
+def _gram(trajectory: Trajectory, mean: Tensor, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
     """Sums over columns, ``[T, T]``, with some combinations of rows taken out."""
 
     def products(known: Tensor) -> Tensor:
-        total = torch.zeros(len(trajectory), len(trajectory), dtype=torch.float64)
+        total = torch.zeros(len(trajectory), len(trajectory), dtype=torch.float64, device=device)
+        known = known.to(device)
         for columns, panel in _own_panels(trajectory):
-            rows = panel - mean[columns]
+            rows = panel.to(device) - mean[columns].to(device)
             if known.shape[1]:
                 rows.addmm_(known, known.T @ rows, alpha=-1)
             _add_products(total, rows.T)
-        return joined(total)
+        return joined(total.cpu())
 
     return products
 
 
-def _by_gram(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
+def _by_gram(
+    trajectory: Trajectory, mean: Tensor, room: Float[Tensor, "k N"], device: torch.device | str
+) -> tuple[_Squares, Tensor]:
     """Combine the rows, with the eigenvectors as coefficients, into directions."""
-    squares = _largest(_gram(trajectory, mean), len(trajectory), wanted)
-    directions = torch.zeros(wanted, trajectory.dim, dtype=torch.float64)
+    squares = _largest(_gram(trajectory, mean, device), len(trajectory), len(room))
+    combinations = squares.vectors.T.to(device)
     for columns, panel in _own_panels(trajectory):
-        torch.mm(squares.vectors.T, panel - mean[columns], out=directions[:, columns])
-    return squares, _orthonormalised(joined(directions))
+        room[:, columns] = (combinations @ (panel.to(device) - mean[columns].to(device))).cpu()
+    directions = _orthonormalised(joined(room))
+    return squares, directions if directions is room else room.copy_(directions)
 
 
 def _by_sketch(trajectory: Trajectory, sketch: Trajectory, wanted: int, report: ProgressCallback) -> Directions:
     """One pass over the rows: the modes of their sketches tell which combinations of rows span the modes."""
     number = min(wanted + _MORE, len(sketch) - 1, sketch.dim)
-    _check_memory(number, trajectory.dim, min(len(sketch), sketch.dim))
+    check_room(number, trajectory.dim, _products_bytes(len(sketch), sketch.dim), None)
     sketched = principal_modes(sketch, number)
     _check_moving(sketched.n_moving, wanted)
     report(1, 3)

@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ _numbers = itertools.count()
 _FILES, _MODEL = ".workers-", "subject.pickle"
 
 
+@runtime_checkable
 class _Source(Protocol):
     def given(self) -> Given: ...
 
