@@ -17,6 +17,9 @@ from landscope.reproduction.experiment.training import train
 from landscope.sampling import MinibatchOrder
 from small_run import SMALL
 
+collect_ignore = ["pretend_device.py", "waited_for.py"]
+"""What adds a device to torch, in processes of its own."""
+
 # The tests are small, and two processes run them: more threads would only wait for each other.
 torch.set_num_threads(1)
 

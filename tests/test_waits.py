@@ -35,13 +35,16 @@ def test_a_recorded_step_waits_for_nothing(waited_for):
     assert waited_for("recorded_steps") == [0] * 20
 
 
+SLOW = [
+    ("basin", "AdamW, fused"), ("ldc", "SGD"), ("ldc", "AdamW"), ("kfac", "SGD, a rate a tensor"),
+    ("kfac", "AdamW, fused"), ("ewc", "RMSprop"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("method", "optimizer"),
-    [
-        ("basin", "SGD"), ("basin", "AdamW"), ("basin", "AdamW, fused"), ("ldc", "SGD"), ("ldc", "AdamW"),
-        ("kfac", "SGD, a rate a tensor"), ("kfac", "AdamW, fused"), ("ewc", "RMSprop"),
-    ],
-)  # fmt: skip
+    [("basin", "SGD"), ("basin", "AdamW"), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+)
 def test_a_held_step_waits_once(waited_for, method, optimizer):
     counts, table, distance = waited_for("held_steps", method, optimizer)
     late = counts[5:]  # the first ones of a training look at the optimiser and the size of the curvature
@@ -50,12 +53,16 @@ def test_a_held_step_waits_once(waited_for, method, optimizer):
     assert distance < 1e-3
 
 
+@pytest.mark.slow
 def test_a_step_of_several_products_waits_again_only_where_it_takes_more_iterations_than_the_last(waited_for):
     counts, table, _ = waited_for("held_steps", "kfac", "SGD")
     assert sum(counts[5:]) <= 1.25 * len(counts[5:]), table
 
 
-@pytest.mark.parametrize("kind", ["all weights", "a layer", "a sketch", "a closure"])
+SOME = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("a layer", "a sketch", "a closure")]
+
+
+@pytest.mark.parametrize("kind", ["all weights", *SOME])
 def test_a_flatness_of_16_directions_waits_once_a_round(waited_for, kind):
     for n_batches in (1, 8):
         count, table, distance = waited_for("flatness_waits", kind, n_batches)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import landscope as ls
 from landscope.errors import InputError, LandscopeWarning, NondeterministicLossError
+from landscope.sketch import CountSketch
 from own_model import CE, MSE, ONE_HOT, X, Y, losses_of, net, of, of_closure, sgd, step
 
 BCE = nn.BCEWithLogitsLoss()
@@ -193,6 +194,11 @@ def test_numbers_for_sketches_are_refused():
     rows = torch.randn(4, 9)
     with pytest.raises(InputError, match=r"a Trajectory; got .* Tensor"):
         ls.principal_modes(ls.Trajectory.of(rows), 3, sketch=rows)
+
+
+def test_a_size_of_a_sketch_is_an_integer():
+    with pytest.raises(InputError, match="size to be an integer"):
+        CountSketch(1000, 100.0)
 
 
 def test_a_file_of_modes_is_a_path():

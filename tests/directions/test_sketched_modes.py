@@ -220,6 +220,7 @@ def test_modes_that_do_not_fit_are_refused_before_the_rows_are_read(monkeypatch)
         ls.principal_modes(Trajectory.of(rows), 8, sketch=sketches_of(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_the_papers_network(mnist_folder):
     """42,200 weights, 500 steps after two epochs: 4096 numbers a step give the spectrum, one pass the modes."""

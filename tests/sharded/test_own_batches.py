@@ -10,6 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import landscope as ls
+from landscope.adapters.recorder_session import RecorderSession
+from landscope.adapters.session import Training
 from landscope.errors import InputError
 from landscope.memory.methods.registry import METHODS
 from landscope.recorder import recorder
@@ -103,10 +105,10 @@ def two_tasks(method, sharded, folder, **settings):
     return of_rank
 
 
-SLOW = [pytest.param(name, {}, marks=pytest.mark.slow) for name in sorted(METHODS) if name not in ("basin", "ldc")]
+SLOW = [pytest.param(name, {}, marks=pytest.mark.slow) for name in sorted(METHODS) if name != "basin"]
 
 
-@pytest.mark.parametrize(("method", "settings"), [("basin", {}), ("ldc", {}), ("ewc", {"implicit": False}), *SLOW])
+@pytest.mark.parametrize(("method", "settings"), [("basin", {}), ("ewc", {"implicit": False}), *SLOW])
 def test_every_memory_holds_as_in_data_parallelism(method, settings, tmp_path):
     (tmp_path / "whole").mkdir()
     found = in_processes(two_tasks(method, True, tmp_path, **settings), tmp_path)
@@ -168,6 +170,20 @@ def test_a_process_that_is_killed_leaves_the_first_rows(sharding, killed, tmp_pa
     assert 32 <= len(rows) <= len(wanted) + 1  # of blocks of eight the last but one at least
     common = min(len(rows), len(wanted))
     assert torch.equal(rows.weights[:common], wanted[:common])
+
+
+def test_a_callback_records_in_all_processes(tmp_path):
+    def record(rank):
+        model = fully_sharded(network())
+        optimizer = sgd(model)
+        training = Training(model, lambda space, model: optimizer, is_main_process=rank == 0)
+        session = RecorderSession(None, path=tmp_path / "rows", every=1)
+        with session._context(training):
+            train(model, optimizer, 5, own(rank, INPUTS), own(rank, LABELS))
+        return gathered(model)
+
+    end, _ = in_processes(record, tmp_path)
+    assert torch.equal(ls.open_trajectory(tmp_path / "rows").row(-1), end)
 
 
 def test_the_fsdp_that_joins_parameters_is_refused(tmp_path):

@@ -52,6 +52,7 @@ def study_of_ctc(folder, **changes):
     return study, before
 
 
+@pytest.mark.slow
 def test_a_study_of_ctc_measures_all_but_what_needs_a_hessian(tmp_path):
     study, before = study_of_ctc(tmp_path / "s")
     foreseen = {name: why for outlook in before for why, names in outlook.missing.items() for name in names}

@@ -45,6 +45,7 @@ def parents(study):
     return {name: set(study.folder.heading(name).identity.get("parents", {})) for name in study.folder.names()}
 
 
+@pytest.mark.slow
 @forked
 def test_two_workers_make_the_bits_of_one_process(alone, tmp_path, monkeypatch):
     in_workers(monkeypatch, lambda real, *arguments, **options: real(*arguments, **options))
@@ -55,6 +56,7 @@ def test_two_workers_make_the_bits_of_one_process(alone, tmp_path, monkeypatch):
     study.analyse(noise=True, controls=True, progress=False)  # nothing is made again
 
 
+@pytest.mark.slow
 @forked
 def test_a_process_of_two_threads_finds_the_modes_of_the_draws_itself(tmp_path, monkeypatch):
     """Their bits depend on the number of threads, and a worker has one."""
@@ -132,6 +134,7 @@ def test_a_killed_worker_is_replaced(alone, tmp_path, monkeypatch):
     study.analyse(noise=True, controls=True, progress=False, jobs=2)
     assert (tmp_path / "died").exists()
     assert_same(small.contents(alone), small.contents(study))
+    assert parents(alone) == parents(study)
 
 
 @forked
@@ -154,6 +157,7 @@ def test_what_goes_wrong_in_a_worker_is_told(recorded, monkeypatch):
         small.opened(recorded).analyse(progress=False, jobs=2)
 
 
+@pytest.mark.slow
 @forked
 def test_what_only_one_part_needs_is_left_out_with_its_reason(recorded, monkeypatch):
     """A worker that cannot measure along the eigenvectors of the curvature stands in no other's way."""
@@ -173,6 +177,7 @@ def test_what_only_one_part_needs_is_left_out_with_its_reason(recorded, monkeypa
     assert study.folder.has("exponents-shuffled-1")
 
 
+@pytest.mark.slow
 @forked
 def test_what_cannot_be_pickled_needs_no_pickle_on_linux(tmp_path):
     lock = threading.Lock()

@@ -103,8 +103,8 @@ class RecorderCallback(RecorderSession, _RecordingTrainerSession):
 
     Parameter names are those of the model itself, without the wrappers of ``torch.compile`` or distributed training.
     Each row is one step of the optimiser: gradient accumulation counts once, and steps that mixed precision skipped do
-    not count, so row numbers can lag behind ``state.global_step``. In a distributed run only the main process records.
-    Sharded parameters (FSDP, DeepSpeed ZeRO) cannot be recorded.
+    not count, so row numbers can lag behind ``state.global_step``. In a distributed run the main process records; of
+    parameters that FSDP2 has sharded all processes gather rows. DeepSpeed ZeRO and the first FSDP cannot be recorded.
 
     A training resumed from a checkpoint continues the row numbers of that checkpoint, and a trajectory at ``path``
     keeps its rows up to there. Without a path, each training starts a new trajectory in memory.

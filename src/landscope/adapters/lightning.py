@@ -90,7 +90,8 @@ class RecorderCallback(RecorderSession, _RecordingLightningSession):
     Parameter names are those of the ``LightningModule``. With several optimisers, the callback follows the one that
     holds the selected parameters. Each row is one step of that optimiser: gradient accumulation counts once, and steps
     that mixed precision skipped or other optimisers took do not count, so row numbers can lag behind
-    ``trainer.global_step``. In a distributed run only the main process records. Sharded parameters cannot be recorded.
+    ``trainer.global_step``. In a distributed run the main process records; of parameters that FSDP2 or tensor
+    parallelism (``ModelParallelStrategy``) has sharded all processes gather rows.
 
     A training resumed from a checkpoint continues the row numbers of that checkpoint, and a trajectory at ``path``
     keeps its rows up to there. Without a path, each ``fit`` starts a new trajectory in memory.

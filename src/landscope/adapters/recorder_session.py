@@ -16,6 +16,7 @@ from landscope.errors import InputError, LandscopeError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
 from landscope.recorder.tables import Encoding
+from landscope.sharded import has_parts
 from landscope.sketch import CountSketch
 from landscope.study.following import StudyFollower
 from landscope.study.recording import StudyRecorder
@@ -26,7 +27,7 @@ __all__ = ["RecorderSession", "RecordingSession", "StudySession"]
 
 
 class RecordingSession(TrainingSession):
-    """Records while a training runs, on the main process only.
+    """Records while a training runs, on the main process; of a sharded model all processes take part.
 
     Args:
         select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
@@ -50,7 +51,7 @@ class RecordingSession(TrainingSession):
 
     def _context(self, training: Training) -> contextlib.AbstractContextManager[Any]:
         self._recorder = None
-        if not training.is_main_process:
+        if not training.is_main_process and not has_parts(training.model):
             return contextlib.nullcontext()
         self._recorder = self._recorder_of(training)
         return self._recorder
