@@ -108,15 +108,14 @@ class Study(StudyResults):
         else:
             check_batch_size(self._subject.data, settings.get("batch_size"))
         centre = named_centre(settings, self._subject, check_path("the folder of a study", path))
-
-        def begin() -> None:
-            self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
-            keep_centre(self.folder, centre)
-
-        in_first_process(f"the begin of {Path(path).absolute()}", begin)
+        in_first_process(f"the begin of {Path(path).absolute()}", lambda: self._make_folder(path, settings, centre))
         self.folder = StudyFolder.open(path)
         self._recorder: StudyRecorder | StudyFollower | None = None
         self._begin()
+
+    def _make_folder(self, path: str | Path, settings: dict[str, Any], centre: Any) -> None:
+        folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
+        keep_centre(folder, centre)
 
     def _begin(self) -> None:
         """Forget what was read of the folder."""
@@ -388,11 +387,10 @@ class Study(StudyResults):
         Raises:
             StorageError: If the stages modes, flatness and law are not done.
         """
-
-        def write() -> None:
-            summary = self.summary()
-            page = write_page(self._analysis, title or f"landscope: {self.path.name}", list(facts), settings)
-            self.folder.note("summary", {**summary, "page": digest_of_page(page)})
-
-        self._alone("the page", write)
+        self._alone("the page", lambda: self._write(title or f"landscope: {self.path.name}", list(facts), settings))
         return self.path / "report.html"
+
+    def _write(self, title: str, facts: list[tuple[str, str]], settings: str | None) -> None:
+        summary = self.summary()
+        page = write_page(self._analysis, title, facts, settings)
+        self.folder.note("summary", {**summary, "page": digest_of_page(page)})

@@ -29,6 +29,7 @@ def at_weights(
         statistics: Running statistics; those of the model where none are given.
 
     Example:
+        >>> import torch
         >>> model = nn.Linear(1, 1, bias=False)
         >>> before = model.weight.item()
         >>> with at_weights(model, ParameterSpace.of(model), torch.tensor([2.0])):
