@@ -14,6 +14,8 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 BYTECODE = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(abspath $(VENV))/bytecode
 PYTEST = $(ONE_THREAD) $(BYTECODE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 SHAPES = --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad_input
+# Whole studies and figures call each function many times; shapes take a third of their time. The slow tests check them.
+WHOLE = tests/study tests/reproduction tests/cli tests/adapters tests/test_readme.py
 
 .PHONY: help run test test-slow test-device lint bench bench-device bench-scale clean
 
@@ -22,11 +24,12 @@ run: $(VENV)/.core  ## Install landscope, train on the built-in digits, and writ
 
 # The first part checks array shapes at run time; the second shows what a user sees, without that check.
 test: $(VENV)/.dev lint  ## Run the linters, the type checker and all tests but the slow ones
-	$(PYTEST) -m "not slow" $(SHAPES) --durations 10
-	$(PYTEST) -m "not slow" tests/bad_input
+	$(PYTEST) -m "not slow" $(SHAPES) $(WHOLE:%=--ignore=%) --durations 10
+	$(PYTEST) -m "not slow" $(WHOLE) tests/bad_input --durations 10
 
-test-slow: $(VENV)/.dev  ## Run the tests that take minutes each
+test-slow: $(VENV)/.dev  ## Run the tests that take minutes each, and those of whole studies with shapes checked
 	$(PYTEST) -m slow $(SHAPES) --durations 10
+	$(PYTEST) -m "not slow" $(SHAPES) $(WHOLE)
 
 # One process, because a GPU is shared; DEVICE=cpu runs the same code without one.
 DEVICE ?= cuda
