@@ -15,10 +15,8 @@ def test_there_is_a_script_for_each_kind_of_training():
     assert ["DistributedDataParallel" in SCRIPTS[0], "fully_shard(model)" in SCRIPTS[1]] == [True, True]
 
 
-DATA_PARALLEL = pytest.param(SCRIPTS[0], id="data parallel", marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("script", [DATA_PARALLEL, pytest.param(SCRIPTS[1], id="sharded")])
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=["data parallel", "sharded"])
 def test_the_script_runs_under_torchrun(script, tmp_path):
     (tmp_path / "script.py").write_text(script)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

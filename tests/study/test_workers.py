@@ -71,6 +71,7 @@ def test_a_process_of_two_threads_finds_the_modes_of_the_draws_itself(tmp_path, 
     assert_same(small.contents(one), small.contents(two))
 
 
+@pytest.mark.slow
 @forked
 def test_pieces_of_a_stopped_analysis_are_not_measured_again(alone, recorded, monkeypatch):
     monkeypatch.setattr("landscope.study.stages.flatness._PIECE", 16)
@@ -120,6 +121,7 @@ def test_a_draw_is_kept_when_it_is_made(recorded, monkeypatch):
     assert len(study.folder.names("exponents-shuffled")) == 2
 
 
+@pytest.mark.slow
 @forked
 def test_a_killed_worker_is_replaced(alone, tmp_path, monkeypatch):
     def dying_once(real, *arguments, **options):
