@@ -115,6 +115,29 @@ def test_rows_one_after_another_are_decoded_once(tmp_path, monkeypatch):
     assert torch.equal(whole.rows(72, 74, slice(3, 300)), wanted[72:74, 3:300])
 
 
+def test_a_row_is_decoded_some_columns_at_a_time(tmp_path, monkeypatch):
+    record(walk(70), tmp_path / "rows")
+    wanted, read = ls.open_trajectory(tmp_path / "rows").weights, []
+    monkeypatch.setattr(deltas, "_PIECE", 1024)
+    monkeypatch.setattr(deltas, "_READ_BYTES", 64 * 2048)
+    monkeypatch.setattr(
+        RowStore, "read", lambda self, *which: read.append((*which, slice(0))[:4]) or of_store(self, *which)
+    )
+    whole = ls.open_trajectory(tmp_path / "rows")
+    read.clear()
+    assert torch.equal(whole.rows(60, 63), wanted[60:63])
+    assert torch.equal(whole.rows(50, 63, slice(700, 5000)), wanted[50:63, 700:5000])
+    sizes = [
+        (stop - start) * (part.stop - part.start)
+        for start, stop, part in (which[1:] for which in read if which[0] == "deltas")
+    ]
+    assert max(sizes) <= 64 * 2048
+    assert len(sizes) == 7 + 3
+
+
+of_store = RowStore.read
+
+
 def test_a_weight_takes_little_more_than_a_byte(tmp_path):
     record(walk(128, dim=50_000), tmp_path / "rows")
     size = sum(file.stat().st_size for file in (tmp_path / "rows").rglob("*") if file.is_file())

@@ -33,6 +33,8 @@ _GROUP = 256
 _LARGEST = 127
 _PIECE = 2**16
 """Weights that are encoded at once: what is in between stays in the cache."""
+_READ_BYTES = 2**26
+"""Bytes of steps that are read at once."""
 _KEY_EVERY = 64
 """Rows from one that is stored in full to the next: reading a row decodes those in between."""
 
@@ -190,18 +192,27 @@ class DeltaRows:
     def _add_up(self, key: int, rows: slice, columns: slice, found: Tensor) -> None:
         """Decode rows that follow a row in full; where the row before them was decoded last, from there."""
         first, value = self._before(key, rows.start, columns)
+        width = max(1, _READ_BYTES // (rows.stop - first) // _PIECE) * _PIECE
+        for start in range(columns.start - columns.start % _PIECE, columns.stop, width):
+            part = slice(max(start, columns.start), min(start + width, columns.stop))
+            here = slice(part.start - columns.start, part.stop - columns.start)
+            self._add_up_some(range(first, rows.stop), part, value[here], found[:, here])
+        self._latest = rows.stop - 1, columns, value
+
+    def _add_up_some(self, numbers: range, columns: slice, value: Tensor, found: Tensor) -> None:
+        """Decode rows of some columns; ``value`` becomes the last one, and the last ones go to ``found``."""
         groups = slice(columns.start // _GROUP, -(-columns.stop // _GROUP))
-        deltas = torch.from_numpy(self._store.read("deltas", first, rows.stop, columns))
-        scales = torch.from_numpy(self._store.read("scales", first, rows.stop, groups))
+        deltas = torch.from_numpy(self._store.read("deltas", numbers.start, numbers.stop, columns))
+        scales = torch.from_numpy(self._store.read("scales", numbers.start, numbers.stop, groups))
+        wanted = numbers.stop - len(found)
         for start in range(columns.start - columns.start % _PIECE, columns.stop, _PIECE):
             piece = slice(max(start, columns.start), min(start + _PIECE, columns.stop))
             here = slice(piece.start - columns.start, piece.stop - columns.start)
             own = slice(piece.start // _GROUP - groups.start, -(-piece.stop // _GROUP) - groups.start)
-            for number, (delta, scale) in enumerate(zip(deltas[:, here], scales[:, own], strict=True), first):
+            for number, delta, scale in zip(numbers, deltas[:, here], scales[:, own], strict=True):
                 value[here].add_(_of_weights(scale, piece).to(value.dtype) * delta)
-                if number >= rows.start:
-                    found[number - rows.start, here] = value[here]
-        self._latest = rows.stop - 1, columns, value
+                if number >= wanted:
+                    found[number - wanted, here] = value[here]
 
     def _before(self, key: int, row: int, columns: slice) -> tuple[int, Tensor]:
         """The first row whose steps are to be added, and the weights before them."""
