@@ -31,6 +31,7 @@ _WAYS: dict[str, dict[str, Any]] = {
     "the last quarter in memory": {"last": 4},
     "on disk": {"path": "rows"},
     'on disk, "delta-int8"': {"path": "rows", "encoding": "delta-int8"},
+    "4096 numbers in memory": {"sketch": 4096},
     "held by ls.keep": {"hold_every": 1},
     "held, hold_every=16": {"hold_every": 16},
 }

@@ -34,7 +34,8 @@ def exit_codes(call, folder, n_processes=N_PROCESSES):
             torch.save(call(rank), folder / f"{rank}.pt")
             status = 0
         except BaseException as error:  # noqa: BLE001 - told to the parent
-            print(f"process {rank}:", *traceback.format_exception(error), file=sys.stderr, flush=True)
+            said = f"process {rank}: {''.join(traceback.format_exception(error))}\n"
+            os.write(sys.stderr.fileno(), said.encode())  # at once, so that the processes do not write into each other
         finally:
             os._exit(status)
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]

@@ -16,8 +16,6 @@ K = TypeVar("K", bound=type)
 
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
 _DUNDER = ("__init__", "__call__")
-
-
 _COARSE = ("tf32", "bf16")
 _OF_EACH = ("matmul", "conv", "rnn")
 """Kinds of operations that have a precision of their own."""

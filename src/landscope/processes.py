@@ -139,7 +139,13 @@ def shared_work() -> Generator[None]:
         ...     share()
         (0, 1)
     """
-    token = _is_shared.set(True)
+    with _sharing(True):
+        yield
+
+
+@contextlib.contextmanager
+def _sharing(value: bool) -> Generator[None]:
+    token = _is_shared.set(value)
     try:
         yield
     finally:
@@ -194,7 +200,8 @@ def in_first_process(name: str, work: Callable[[], None]) -> None:
     turn = Turn.of(name)
     with turn.taken():
         if turn.is_own:
-            work()
+            with _sharing(False):  # the others wait
+                work()
 
 
 @dataclasses.dataclass(frozen=True)

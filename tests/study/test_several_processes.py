@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import landscope as ls
 from landscope.errors import StorageError
-from landscope.processes import Turn, in_first_process
+from landscope.processes import Turn, in_first_process, share, shared_work
 from processes import exit_codes, in_processes
 from sharded_models import INPUTS, LABELS, LOSS, fully_sharded, network, train
 
@@ -113,7 +113,8 @@ def test_work_is_done_once_and_its_error_is_told(tmp_path):
     def work(rank):
         done = []
         for _ in range(3):
-            in_first_process("work", lambda: done.append(rank))
+            with shared_work():  # of which the work is no part: the others wait
+                in_first_process("work", lambda: done.append((rank, *share())))
         turn = Turn.of("other")
         assert turn.name == "other, 1"
         if turn.is_own:
@@ -124,4 +125,4 @@ def test_work_is_done_once_and_its_error_is_told(tmp_path):
                 pass
         return done
 
-    assert sorted(in_processes(work, tmp_path)) in ([[], [0, 0, 0]], [[], [1, 1, 1]])
+    assert sorted(in_processes(work, tmp_path)) in ([[], [(0, 0, 1)] * 3], [[], [(1, 0, 1)] * 3])

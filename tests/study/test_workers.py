@@ -41,6 +41,21 @@ def in_workers(monkeypatch, instead):
     monkeypatch.setattr(flatness_along, "flatness", measured)
 
 
+def stopped_after(beginning, study, monkeypatch):
+    """An analysis by two workers that is stopped when it has saved a result whose name begins so."""
+    save = StudyFolder.save
+
+    def stop(self, name, *arguments):
+        save(self, name, *arguments)
+        if name.startswith(beginning):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StudyFolder, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            study.analyse(progress=False, jobs=2)
+
+
 def parents(study):
     return {name: set(study.folder.heading(name).identity.get("parents", {})) for name in study.folder.names()}
 
@@ -76,18 +91,7 @@ def test_a_process_of_two_threads_finds_the_modes_of_the_draws_itself(tmp_path, 
 def test_pieces_of_a_stopped_analysis_are_not_measured_again(alone, recorded, monkeypatch):
     monkeypatch.setattr("landscope.study.stages.flatness._PIECE", 16)
     study = small.opened(recorded)
-
-    save = StudyFolder.save
-
-    def stop(self, name, *arguments):
-        save(self, name, *arguments)
-        if name.startswith("flatness-from-"):
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StudyFolder, "save", stop)
-        with pytest.raises(KeyboardInterrupt):
-            study.analyse(progress=False, jobs=2)
+    stopped_after("flatness-from-", study, monkeypatch)
     pieces = study.folder.names("flatness-from-")
     assert len(pieces) == 1
     measured = []
@@ -105,17 +109,7 @@ def test_pieces_of_a_stopped_analysis_are_not_measured_again(alone, recorded, mo
 def test_a_draw_is_kept_when_it_is_made(recorded, monkeypatch):
     """A stopped analysis begins no draw again that was ready."""
     study = small.opened(recorded)
-    save = StudyFolder.save
-
-    def stop(self, name, *arguments):
-        save(self, name, *arguments)
-        if name.startswith("exponents-shuffled"):
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StudyFolder, "save", stop)
-        with pytest.raises(KeyboardInterrupt):
-            study.analyse(progress=False, jobs=2)
+    stopped_after("exponents-shuffled", study, monkeypatch)
     assert len(study.folder.names("exponents-shuffled")) == 1
     study.analyse(progress=False, jobs=2)
     assert len(study.folder.names("exponents-shuffled")) == 2

@@ -117,7 +117,7 @@ def test_rows_one_after_another_are_decoded_once(tmp_path, monkeypatch):
 
 def test_a_row_is_decoded_some_columns_at_a_time(tmp_path, monkeypatch):
     record(walk(70), tmp_path / "rows")
-    wanted, read = ls.open_trajectory(tmp_path / "rows").weights, []
+    wanted, read, of_store = ls.open_trajectory(tmp_path / "rows").weights, [], RowStore.read
     monkeypatch.setattr(deltas, "_PIECE", 1024)
     monkeypatch.setattr(deltas, "_READ_BYTES", 64 * 2048)
     monkeypatch.setattr(
@@ -133,9 +133,6 @@ def test_a_row_is_decoded_some_columns_at_a_time(tmp_path, monkeypatch):
     ]
     assert max(sizes) <= 64 * 2048
     assert len(sizes) == 7 + 3
-
-
-of_store = RowStore.read
 
 
 def test_a_weight_takes_little_more_than_a_byte(tmp_path):

@@ -13,15 +13,13 @@ from torch import Tensor
 
 from landscope._checks import check_positive, check_vector, for_float64
 from landscope.errors import InputError
-from landscope.penalties.questions import Asking, answered, together
+from landscope.penalties.questions import Asking, together
 
 __all__ = [
     "Habits",
     "asking_conjugate_gradients",
     "asking_in_metric",
     "asking_step_size",
-    "check_step_size",
-    "conjugate_gradients",
     "working_dtype",
 ]
 
@@ -41,15 +39,10 @@ class Habits:
     iterations: int = 1
 
 
-def check_step_size(step_size: float | Float[Tensor, " N"], *, dim: int, like: Tensor) -> float | Float[Tensor, " N"]:
-    """Return a step size above 0, or those of all weights on the device of ``like``; one number if they are equal."""
-    return answered(asking_step_size(step_size, dim=dim, like=like))
-
-
 def asking_step_size(
     step_size: float | Float[Tensor, " N"], *, dim: int, like: Tensor
 ) -> Asking[float | Float[Tensor, " N"]]:
-    """See :func:`check_step_size`."""
+    """A step size above 0, or those of all weights on the device of ``like``; one number if they are equal."""
     if not isinstance(step_size, Tensor) or step_size.ndim == 0:
         return check_positive("step_size", float(step_size) if isinstance(step_size, Tensor) else step_size)
     sizes = check_vector("step_size", step_size, dim=dim, device=like.device, is_finite=True)
@@ -110,33 +103,6 @@ def working_dtype(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
-def conjugate_gradients(
-    system: Callable[[Tensor], Tensor],
-    right: Tensor,
-    start: Tensor | None = None,
-    *,
-    precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
-    rtol: float,
-    n_steps: int,
-) -> tuple[Tensor, bool]:
-    r"""Solve a symmetric positive system by conjugate gradients, and say whether the residual was reached.
-
-    Every iteration lowers the quadratic form :math:`x^\top A x / 2 - b^\top x`, so that a solution that was stopped
-    early is between the start and the minimum.
-
-    Args:
-        system: Product of the matrix A and a tensor.
-        right: Right-hand side b.
-        start: First guess; by default zero.
-        precondition: Product of an approximate inverse, symmetric and positive, and a tensor.
-        rtol: Residual over the right-hand side, both measured by the approximate inverse.
-        n_steps: Largest number of iterations.
-    """
-    return answered(
-        asking_conjugate_gradients(system, right, start, precondition=precondition, rtol=rtol, n_steps=n_steps)
-    )
-
-
 def asking_conjugate_gradients(
     system: Callable[[Tensor], Tensor],
     right: Tensor,
@@ -147,9 +113,20 @@ def asking_conjugate_gradients(
     n_steps: int,
     habits: Habits | None = None,
 ) -> Asking[tuple[Tensor, bool]]:
-    """See :func:`conjugate_gradients`; a GPU is asked after as many iterations as the last solution took.
+    r"""Solve a symmetric positive system by conjugate gradients, and say whether the residual was reached.
 
-    An iteration after the residual was reached changes nothing, so that the result does not depend on when it is asked.
+    Every iteration lowers the quadratic form :math:`x^\top A x / 2 - b^\top x`, so that a solution that was stopped
+    early is between the start and the minimum. A GPU is asked after as many iterations as the last solution took; one
+    after the residual was reached changes nothing, so that the result does not depend on when it is asked.
+
+    Args:
+        system: Product of the matrix A and a tensor.
+        right: Right-hand side b.
+        start: First guess; by default zero.
+        precondition: Product of an approximate inverse, symmetric and positive, and a tensor.
+        rtol: Residual over the right-hand side, both measured by the approximate inverse.
+        n_steps: Largest number of iterations.
+        habits: What the last solution was like; it is noted.
     """
     habits = Habits() if habits is None else habits
     x = torch.zeros_like(right) if start is None else start
