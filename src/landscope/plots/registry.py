@@ -14,7 +14,9 @@ from landscope.plots.landscape import (
     variance_against_flatness,
     variance_spectrum,
 )
-from landscope.plots.noise import mean_squared_displacement, spring_statistics
+from landscope.plots.noise import mean_squared_displacement, spring_statistics, temperature_over_training
+from landscope.plots.noise_scale import noise_scale
+from landscope.plots.over_training import modes_over_training, sharpness_over_training
 from landscope.plots.plane import loss_plane
 from landscope.plots.response import response_and_correlation
 from landscope.plots.run_limit import variance_and_relaxation
@@ -53,5 +55,9 @@ for _kind, _draw in {
     "run_limit": variance_and_relaxation,
     "direct_response": response_and_correlation,
     "window_limit": variance_along_curvature,
+    "sharpness_over_training": sharpness_over_training,
+    "temperature_over_training": temperature_over_training,
+    "modes_over_training": modes_over_training,
+    "noise_scale": noise_scale,
 }.items():
     register_picture(_kind, _draw)
