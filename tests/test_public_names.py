@@ -57,7 +57,7 @@ FROZEN = {
     "landscope.plots": """
         accumulated_variance active_modes as_html cooling_rates_against_flatness
         correlation_time_against_flatness correlation_time_by_sampling correlation_times_from_velocities
-        equilibrium exponents flatness_against_rank flatness_and_curvature flatness_at_two_levels
+        equilibrium exponents fields flatness_against_rank flatness_and_curvature flatness_at_two_levels
         invariant_flatness inverse_loss_over_training learning_coefficient log_loss_profiles loss_along_drift
         loss_forms_along_drift loss_plane loss_profiles mean_squared_displacement minibatch_profiles
         modes_over_training noise_against_curvature noise_against_flatness noise_scale noise_scale_over_training

@@ -2,6 +2,7 @@
 
 from landscope.plots.controls import *  # noqa: F403
 from landscope.plots.edge import *  # noqa: F403
+from landscope.plots.fields import *  # noqa: F403
 from landscope.plots.invariant import *  # noqa: F403
 from landscope.plots.landscape import *  # noqa: F403
 from landscope.plots.noise import *  # noqa: F403
