@@ -100,6 +100,11 @@ VALID = {
         landscape.basin,
         {"risk": WELL, "w0": ORIGIN, "scale": torch.ones(4).double(), "ratio": 2.0, "n_draws": 2, "seed": 0},
     ),
+    "landscape.spectral_density": (
+        landscape.spectral_density, {"landscape": WELL, "w0": ORIGIN, "n_probes": 2, "n_steps": 2, "seed": 0},
+    ),
+    "landscape.trace": (landscape.trace, {"landscape": WELL, "w0": ORIGIN, "n_probes": 2, "seed": 0}),
+    "landscape.diagonal": (landscape.diagonal, {"landscape": WELL, "w0": ORIGIN, "n_probes": 2, "seed": 0}),
     "penalties.scaled_penalty": (penalties.scaled_penalty, {"penalty": PENALTY, "factor": 2.0}),
     "memory.Budget": (ls.memory.Budget, {"rise": 0.1, "absolute": 0.1, "every": 2}),
     "TaskMemory.budget": (
