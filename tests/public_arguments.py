@@ -155,10 +155,10 @@ VALID = {
                                "max_displacement": 100.0}),
     "principal_modes": (ls.principal_modes, {"trajectory": WINDOW, "n_modes": 2}),
     "directions.gauss_newton": (
-        directions.gauss_newton, {"risk": RISK, "w0": W0, "n_modes": 2, "rtol": 1e-2, "seed": 0},
+        directions.gauss_newton, {"risk": RISK, "w0": W0, "n_modes": 2, "rtol": 1e-2, "n_vectors": 4, "seed": 0},
     ),
     "directions.hessian": (
-        directions.hessian, {"landscape": WELL, "w0": ORIGIN, "n_modes": 2, "rtol": 1e-2, "seed": 0},
+        directions.hessian, {"landscape": WELL, "w0": ORIGIN, "n_modes": 2, "rtol": 1e-2, "n_vectors": 4, "seed": 0},
     ),
     "directions.gradient_noise": (directions.gradient_noise, {"ensemble": SPRINGS, "w0": ORIGIN, "n_modes": 2}),
     "directions.log_spaced_ranks": (directions.log_spaced_ranks, {"last": 20, "count": 4, "first": 1}),

@@ -23,6 +23,7 @@ def gauss_newton_eigenvectors(
     *,
     which: End = "largest",
     rtol: float = 1e-4,
+    n_vectors: int | None = None,
     seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Directions:
@@ -41,6 +42,7 @@ def gauss_newton_eigenvectors(
         which: ``"largest"`` or ``"smallest"``; where there are more weights than samples times outputs, the smallest
             eigenvalues are zero.
         rtol: Largest residual, see :func:`landscope.directions.hessian`.
+        n_vectors: Most vectors that the iterations hold, see :func:`landscope.directions.hessian`.
         seed: Seed of the starting vector.
         progress: Callback for the number of completed products, out of a rough estimate.
 
@@ -63,5 +65,5 @@ def gauss_newton_eigenvectors(
     w0 = check_vector("w0", w0, dim=w0.shape[-1])
     return leading_eigenvectors(
         matrix_product(risk, w0, "gauss-newton"), w0, n_modes, name="Gauss-Newton eigenvectors", which=which, rtol=rtol,
-        seed=seed, progress=progress,
+        n_vectors=n_vectors, seed=seed, progress=progress,
     )  # fmt: skip

@@ -29,6 +29,7 @@ def hessian_eigenvectors(
     *,
     which: End = "largest",
     rtol: float = 1e-4,
+    n_vectors: int | None = None,
     seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Directions:
@@ -36,8 +37,8 @@ def hessian_eigenvectors(
 
     The smallest eigenvalues are the most negative ones, along which w0 is no minimum. The vectors come from Lanczos
     iterations with full reorthogonalisation and thick restarts (Wu & Simon 2000), which stop at the first product that
-    suffices. One product costs about two gradients; ten leading ones of a network take some 30, smallest ones more,
-    because they lie close to others. The iterations hold at most max(4 n_modes, 40) vectors, on the device of w0.
+    suffices. One product costs about two gradients. Ten leading eigenvectors of a network take some 30 products, the
+    smallest ones hundreds, because they lie close to others.
 
     Args:
         landscape: A landscape with ``hessian_vector_product``, or any that torch can differentiate twice.
@@ -46,6 +47,9 @@ def hessian_eigenvectors(
         which: ``"largest"``, the largest eigenvalue first, or ``"smallest"``, the most negative one first.
         rtol: Largest residual relative to each eigenvalue; of the smallest ones, which may be zero, relative to a
             hundredth of the largest absolute eigenvalue of all where they are nearer to zero.
+        n_vectors: Most vectors that the iterations hold, on the device of w0, at least n_modes + 2. More need fewer
+            products. By default max(4 n_modes, 40) for the largest eigenvalues, and max(8 n_modes, 120) for the
+            smallest ones.
         seed: Random seed of the iterations.
         progress: Callback for the number of completed products, out of a rough estimate.
 
@@ -71,7 +75,7 @@ def hessian_eigenvectors(
     w0 = check_vector("w0", w0, dim=w0.shape[-1])
     return leading_eigenvectors(
         matrix_product(landscape, w0, "hessian"), w0, n_modes, name="Hessian eigenvectors", which=which, rtol=rtol,
-        seed=seed, progress=progress,
+        n_vectors=n_vectors, seed=seed, progress=progress,
     )  # fmt: skip
 
 
@@ -83,6 +87,7 @@ def leading_eigenvectors(
     name: str,
     which: End = "largest",
     rtol: float = 1e-4,
+    n_vectors: int | None = None,
     seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Directions:
@@ -95,6 +100,7 @@ def leading_eigenvectors(
         name: Name of the directions.
         which: The end of the spectrum.
         rtol: Largest residual, see :func:`hessian_eigenvectors`.
+        n_vectors: Most vectors that the iterations hold, see :func:`hessian_eigenvectors`.
         seed: Random seed of the iterations.
         progress: Called with the number of products done, and a rough guess of the total.
 
@@ -117,16 +123,17 @@ def leading_eigenvectors(
     check_tolerance("rtol", rtol)
     check_choice("which", which, get_args(End))
     generator = generator_of(seed)
-    check_vectors_fit(basis_size(n_modes, dim) + n_modes, like, "Ask for fewer modes.")
+    most = basis_size(n_modes, dim, which, n_vectors)
+    check_vectors_fit(most + n_modes, like, "Ask for fewer modes, or pass a smaller n_vectors.")
     start = torch.randn(dim, dtype=torch.float64, generator=generator).to(like)
     space = Lanczos(product, start, restart_seed=seed)
     with full_precision():
-        pairs, chosen = extreme_pairs(space, n_modes, which, rtol, progress or silent)
-        rows = space.rows_of(pairs, chosen)
+        found = extreme_pairs(space, n_modes, which, rtol, most, progress or silent)
+        rows = space.rows_of(found.pairs, found.chosen)
     return Directions(
         directions=_orthonormal(rows.cpu().double()),
-        values=pairs.values[chosen],
-        residuals=pairs.residuals[chosen] / max(space.norm, torch.finfo(torch.float64).tiny),
+        values=found.pairs.values[found.chosen],
+        residuals=found.pairs.residuals[found.chosen] / max(space.norm, torch.finfo(torch.float64).tiny),
         mean=like.detach().cpu().double(),
         total=math.nan,
         name=name,

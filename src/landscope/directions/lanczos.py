@@ -8,18 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope._checks import check_count
 from landscope._names import End
 from landscope.directions.matrix_product import MatrixProduct
 from landscope.directions.orthonormal_rows import OrthonormalRows
 from landscope.errors import InputError, NonFiniteError
 from landscope.protocols import ProgressCallback
 
-__all__ = ["Lanczos", "RitzPairs", "basis_size", "extreme_pairs"]
+__all__ = ["Lanczos", "OuterPairs", "RitzPairs", "basis_size", "extreme_pairs"]
 
 _ROUNDING = 16
 """A remainder of as many units of rounding of the matrix is none."""
 
-_MOST_RESTARTS = 100
+_MOST_PRODUCTS = 10_000
 
 _SMALLEST = 0.01
 """Share of the largest value to which residuals of the smallest ones are relative, where those are nearer to zero."""
@@ -70,7 +71,7 @@ class Lanczos:
         self.rows.append(start / torch.linalg.vector_norm(start))
         self.n_products = 0
         self.norm = 0.0
-        """Largest norm of a product with a unit vector: at most the norm of the matrix."""
+        """Largest norm of a product with a unit vector seen so far: that of the matrix, from below."""
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -112,6 +113,7 @@ class Lanczos:
             table[: len(column), number] = column
         square = table[:count]
         values, vectors = torch.linalg.eigh((square + square.T) / 2)
+        self.norm = max(self.norm, float(values.abs().max()))
         off = table @ vectors
         leftover = off[count].abs().clone()
         off[:count] -= vectors * values
@@ -144,14 +146,24 @@ class Lanczos:
         return self.rows.combined(weights)
 
 
-def basis_size(n_pairs: int, dim: int) -> int:
-    """Number of vectors that the iterations for some eigenpairs hold at most."""
-    return min(dim, max(4 * n_pairs, 40))
+def basis_size(n_pairs: int, dim: int, which: End, n_vectors: int | None = None) -> int:
+    """Number of vectors that the iterations for some eigenpairs hold at most.
+
+    The smallest values of a loss lie in a dense bulk, where each restart of a small basis costs many products.
+
+    Raises:
+        InputError: If ``n_vectors`` is given and below n_pairs + 2.
+    """
+    if n_vectors is not None:
+        fewest = min(dim, n_pairs + 2)
+        check_count("n_vectors", n_vectors, minimum=fewest, hint=f"Take {fewest} or more; more need fewer products.")
+    usual = max(4 * n_pairs, 40) if which == "largest" else max(8 * n_pairs, 120)
+    return min(dim, usual if n_vectors is None else n_vectors)
 
 
 def extreme_pairs(
-    space: Lanczos, n_pairs: int, which: End, rtol: float, progress: ProgressCallback
-) -> tuple[RitzPairs, Tensor]:
+    space: Lanczos, n_pairs: int, which: End, rtol: float, most: int, progress: ProgressCallback
+) -> OuterPairs:
     """Iterate until the pairs at one end of the spectrum have converged, with as few products as a basis allows.
 
     Args:
@@ -160,26 +172,27 @@ def extreme_pairs(
         which: The end.
         rtol: Largest residual relative to each value; of the smallest values, which may be zero, relative to a
             hundredth of the largest absolute value of all where they are nearer to zero.
+        most: Most vectors in the basis.
         progress: Called with the number of products done, and a rough guess of the total.
 
     Returns:
-        All Ritz pairs, and the numbers of the k chosen ones, outermost first.
+        All Ritz pairs, and which of them are the k outermost.
 
     Raises:
         InputError: If the iterations do not converge.
     """
     dim = len(space.rows.last)
-    most, guess = basis_size(n_pairs, dim), 2 * n_pairs + 10
+    guess = 2 * n_pairs + 10
     closed: Tensor | None = None
     while True:
         is_open = space.extend()
         count = len(space)
         progress(space.n_products, max(guess, space.n_products))
         if count in (dim, most) or not is_open or count % max(1, count // 16) == 0:
-            found = _End(space.ritz(), n_pairs, which, rtol, space)
+            found = OuterPairs(space.ritz(), n_pairs, which, rtol, space)
             if count == dim or found.is_done(is_open, closed):
-                return found.pairs, found.chosen
-            if space.n_products >= _MOST_RESTARTS * most:
+                return found
+            if space.n_products >= max(_MOST_PRODUCTS, 100 * most):
                 raise found.not_converged()
             if not is_open:
                 closed = found.pairs.values[found.chosen]
@@ -189,16 +202,23 @@ def extreme_pairs(
             space.go_on()
 
 
-class _End:
-    """The pairs at one end of the spectrum, and whether they have converged."""
+class OuterPairs:
+    """The pairs at one end of the spectrum, and whether they have converged.
+
+    Args:
+        pairs: All Ritz pairs.
+        n_pairs: Number k of pairs at the end.
+        which: The end.
+        rtol: Largest residual, see :func:`extreme_pairs`.
+        space: The iterations.
+    """
 
     def __init__(self, pairs: RitzPairs, n_pairs: int, which: End, rtol: float, space: Lanczos) -> None:
         self.pairs, self._n_pairs, self._space = pairs, n_pairs, space
         numbers = torch.arange(len(pairs.values))
         self.outer = numbers.flip(0) if which == "largest" else numbers
         self.chosen = self.outer[:n_pairs]
-        largest = max(space.norm, float(pairs.values.abs().max()))
-        floor = largest * (_SMALLEST if which == "smallest" else torch.finfo(torch.float64).eps ** (2 / 3))
+        floor = space.norm * (_SMALLEST if which == "smallest" else torch.finfo(torch.float64).eps ** (2 / 3))
         self._is_near = pairs.leftover <= rtol * pairs.values.abs().clamp(min=floor)
 
     def is_done(self, is_open: bool, closed: Tensor | None) -> bool:
