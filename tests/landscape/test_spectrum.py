@@ -168,6 +168,15 @@ def test_as_many_probes_as_weights():
     assert trace(landscape, landscape.origin, n_probes=3).value == pytest.approx(2, abs=1e-10)
 
 
+@pytest.mark.parametrize("measure", [spectral_density, trace, diagonal])
+def test_one_weight(measure):
+    landscape = Quadratic(torch.tensor([[3.0]]).double())
+    found = measure(landscape, landscape.origin)
+    value = {"spectral_density": lambda: found.sum_over(lambda x: x)[0], "trace": lambda: found.value}
+    assert value.get(found.kind, lambda: float(found.values))() == pytest.approx(3)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in found.tensors().values())
+
+
 def leave_one_out(matrix, probes):
     """The slow twin of both: for each probe, a basis of the products with all the others."""
     dim, traces, diagonals = len(matrix), [], []

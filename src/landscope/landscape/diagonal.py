@@ -64,7 +64,7 @@ def diagonal(
             model for the Gauss-Newton matrix.
         w0: Weights at which the matrix is taken.
         matrix: ``"hessian"`` or ``"gauss-newton"``.
-        n_probes: Number of random vectors, from 2 to N.
+        n_probes: Number of random vectors, at least 2; no more than N are taken.
         seed: Random seed of the vectors.
         progress: Callback for the number of completed products.
 
@@ -83,7 +83,8 @@ def diagonal(
         >>> [round(x, 6) for x in diagonal(bowl, torch.zeros(100).double()).values[:4].tolist()]
         [1.0, 5.0, 3.0, 0.0]
     """
-    check_count("n_probes", n_probes, minimum=2, maximum=w0.shape[-1], hint="The errors come from their spread.")
+    check_count("n_probes", n_probes, minimum=2, hint="The errors come from their spread.")
+    n_probes = min(n_probes, max(2, w0.shape[-1]))
     w0 = check_vector("w0", w0, dim=w0.shape[-1])
     product = matrix_product(landscape, w0, matrix)
     check_vectors_fit(2 * n_probes + 3, w0, "Take a smaller n_probes.")

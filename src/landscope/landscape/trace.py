@@ -69,7 +69,7 @@ def trace(
             model for the Gauss-Newton matrix.
         w0: Weights at which the matrix is taken.
         matrix: ``"hessian"`` or ``"gauss-newton"``.
-        n_probes: Number of random vectors, from 2 to N.
+        n_probes: Number of random vectors, at least 2; no more than N are taken.
         seed: Random seed of the vectors.
         progress: Callback for the number of completed products.
 
@@ -89,7 +89,8 @@ def trace(
         >>> abs(found.value - 6.5699) < 4 * found.stderr, found.stderr < 0.1, found.n_products
         (True, True, 32)
     """
-    check_count("n_probes", n_probes, minimum=2, maximum=w0.shape[-1], hint="The error comes from their spread.")
+    check_count("n_probes", n_probes, minimum=2, hint="The error comes from their spread.")
+    n_probes = min(n_probes, max(2, w0.shape[-1]))
     w0 = check_vector("w0", w0, dim=w0.shape[-1])
     product = matrix_product(landscape, w0, matrix)
     check_vectors_fit(n_probes, w0, "Take a smaller n_probes.")
