@@ -12,8 +12,8 @@ from landscope.landscape import diagonal, spectral_density, trace
 from landscope.synthetic import QuadraticBowl
 
 BOWL, W0 = QuadraticBowl(torch.tensor([2.0, 8.0, 1.0, 0.5])), torch.zeros(4)
-MEASURES = (spectral_density, trace, diagonal)
 hessian = ls.directions.hessian
+MEASURES = (spectral_density, trace, diagonal)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -29,6 +29,12 @@ class TestEveryMeasure:
     def test_wants_a_landscape(self, measure):
         with pytest.raises(InputError, match="a landscape, a function of weights"):
             measure(torch.nn.Linear(2, 2), W0, n_probes=2)
+
+    def test_wants_one_point(self, measure):
+        with pytest.raises(InputError, match=r"w0 as one vector \[N\]; got shape \(1, 4\)"):
+            measure(BOWL, W0[None])
+        with pytest.raises(InputError, match="w0 of type Tensor; got list"):
+            measure(BOWL, W0.tolist())
 
     def test_wants_two_probes(self, measure):
         with pytest.raises(InputError, match=r"n_probes to be an integer .*spread"):
@@ -55,6 +61,11 @@ class TestEveryMeasure:
 def test_settings_of_eigenvectors(settings, message):
     with pytest.raises(InputError, match=message):
         hessian(BOWL, W0, 2, **settings)
+
+
+def test_eigenvectors_are_taken_at_one_point():
+    with pytest.raises(InputError, match=r"w0 as one vector \[N\]"):
+        hessian(BOWL, W0[None], 1)
 
 
 def test_eigenvectors_of_products_that_are_not_finite():

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import landscope as ls
 from dense import Quadratic, network, with_spectrum
 from landscope.landscape import diagonal, spectral_density, trace
 
@@ -175,6 +176,15 @@ def test_one_weight(measure):
     value = {"spectral_density": lambda: found.sum_over(lambda x: x)[0], "trace": lambda: found.value}
     assert value.get(found.kind, lambda: float(found.values))() == pytest.approx(3)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in found.tensors().values())
+
+
+@pytest.mark.parametrize("measure", [spectral_density, trace, diagonal])
+def test_results_are_saved_and_loaded(measure, tmp_path):
+    found = measure(with_spectrum(DECAYING), torch.zeros(300).double(), n_probes=2)
+    ls.save(found, tmp_path / "found.zarr.zip")
+    again = ls.load(tmp_path / "found.zarr.zip")
+    assert type(again) is type(found)
+    assert repr(again) == repr(found)
 
 
 def leave_one_out(matrix, probes):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_kind, check_vector
+from landscope._checks import check_kind
 from landscope._names import End
 from landscope.directions.directions import Directions
 from landscope.directions.hessian_eigenvectors import leading_eigenvectors
-from landscope.directions.matrix_product import matrix_product
+from landscope.directions.matrix_product import check_point, matrix_product
 from landscope.protocols import ProgressCallback
 from landscope.risk.empirical import EmpiricalRisk
 
@@ -62,7 +62,7 @@ def gauss_newton_eigenvectors(
         True
     """
     check_kind("risk", risk, EmpiricalRisk, hint="Take directions.hessian for any other landscape.")
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    w0 = check_point(w0)
     return leading_eigenvectors(
         matrix_product(risk, w0, "gauss-newton"), w0, n_modes, name="Gauss-Newton eigenvectors", which=which, rtol=rtol,
         n_vectors=n_vectors, seed=seed, progress=progress,

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_choice, check_count, check_tolerance, check_vector, generator_of
+from landscope._checks import check_choice, check_count, check_tolerance, generator_of
 from landscope._names import End
 from landscope.directions.directions import Directions
 from landscope.directions.lanczos import Lanczos, basis_size, extreme_pairs
-from landscope.directions.matrix_product import MatrixProduct, matrix_product
+from landscope.directions.matrix_product import MatrixProduct, check_point, matrix_product
 from landscope.directions.orthonormal_rows import check_vectors_fit
 from landscope.full_precision import full_precision
 from landscope.protocols import LossLandscape, ProgressCallback, silent
@@ -72,7 +72,7 @@ def hessian_eigenvectors(
         >>> hessian_eigenvectors(bowl, torch.zeros(3).double(), 1, which="smallest").values
         tensor([1.0000], dtype=torch.float64)
     """
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    w0 = check_point(w0)
     return leading_eigenvectors(
         matrix_product(landscape, w0, "hessian"), w0, n_modes, name="Hessian eigenvectors", which=which, rtol=rtol,
         n_vectors=n_vectors, seed=seed, progress=progress,
@@ -126,7 +126,7 @@ def leading_eigenvectors(
     most = basis_size(n_modes, dim, which, n_vectors)
     check_vectors_fit(most + n_modes, like, "Ask for fewer modes, or pass a smaller n_vectors.")
     start = torch.randn(dim, dtype=torch.float64, generator=generator).to(like)
-    space = Lanczos(product, start, restart_seed=seed)
+    space = Lanczos(product, start, generator)
     with full_precision():
         found = extreme_pairs(space, n_modes, which, rtol, most, progress or silent)
         rows = space.rows_of(found.pairs, found.chosen)

@@ -52,7 +52,7 @@ class Lanczos:
     Args:
         product: ``product(v[N])``: the symmetric matrix times a vector.
         start: The first vector; it sets the dtype and the device.
-        restart_seed: Seed of the vectors with which the iterations go on where the space is invariant.
+        generator: Source of the vectors with which the iterations go on where the space is invariant.
 
     Example:
         >>> matrix = torch.diag(torch.tensor([1.0, 5.0, 3.0]).double())
@@ -63,9 +63,10 @@ class Lanczos:
         ([1.0, 3.0, 5.0], 3)
     """
 
-    def __init__(self, product: MatrixProduct, start: Float[Tensor, " N"], *, restart_seed: int = 0) -> None:
-        self._product, self._like = product, start.detach()
-        self._generator = torch.Generator().manual_seed(restart_seed)
+    def __init__(
+        self, product: MatrixProduct, start: Float[Tensor, " N"], generator: torch.Generator | None = None
+    ) -> None:
+        self._product, self._like, self._generator = product, start.detach(), generator
         self._columns: list[Tensor] = []
         self.rows = OrthonormalRows(start)
         self.rows.append(start / torch.linalg.vector_norm(start))
@@ -98,11 +99,17 @@ class Lanczos:
     @property
     def rounding(self) -> float:
         """What rounding leaves of a product that lies in the space."""
-        return _ROUNDING * torch.finfo(self._like.dtype).eps * self.norm
+        return _ROUNDING * self.unit
+
+    @property
+    def unit(self) -> float:
+        """One unit of rounding of the matrix."""
+        return torch.finfo(self._like.dtype).eps * self.norm
 
     def go_on(self) -> None:
         """Add a random vector to an invariant space."""
-        _, rest, norm = self.rows.split(torch.randn(len(self._like), generator=self._generator).to(self._like))
+        drawn = torch.randn(len(self._like), dtype=torch.float64, generator=self._generator)
+        _, rest, norm = self.rows.split(drawn.to(self._like))
         self.rows.append(rest / norm)
 
     def ritz(self) -> RitzPairs:
@@ -218,8 +225,8 @@ class OuterPairs:
         numbers = torch.arange(len(pairs.values))
         self.outer = numbers.flip(0) if which == "largest" else numbers
         self.chosen = self.outer[:n_pairs]
-        floor = space.norm * (_SMALLEST if which == "smallest" else torch.finfo(torch.float64).eps ** (2 / 3))
-        self._is_near = pairs.leftover <= rtol * pairs.values.abs().clamp(min=floor)
+        floor = _SMALLEST * space.norm if which == "smallest" else 0.0
+        self._is_near = pairs.leftover <= (rtol * pairs.values.abs().clamp(min=floor)).clamp(min=2 * space.unit)
 
     def is_done(self, is_open: bool, closed: Tensor | None) -> bool:
         """Whether the chosen pairs have converged, and none may be missing.

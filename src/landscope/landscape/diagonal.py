@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_vector, device_with_float64, generator_of
+from landscope._checks import check_count, device_with_float64, generator_of
 from landscope._names import CurvatureMatrix
-from landscope.directions.matrix_product import matrix_product
+from landscope.directions.matrix_product import check_point, matrix_product
 from landscope.directions.orthonormal_rows import check_vectors_fit
 from landscope.full_precision import full_precision
 from landscope.landscape.leave_one_out import Counted, ProductSpace, finite_product, product_space
@@ -83,9 +83,9 @@ def diagonal(
         >>> [round(x, 6) for x in diagonal(bowl, torch.zeros(100).double()).values[:4].tolist()]
         [1.0, 5.0, 3.0, 0.0]
     """
+    w0 = check_point(w0)
     check_count("n_probes", n_probes, minimum=2, hint="The errors come from their spread.")
-    n_probes = min(n_probes, max(2, w0.shape[-1]))
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    n_probes = min(n_probes, max(2, len(w0)))
     product = matrix_product(landscape, w0, matrix)
     check_vectors_fit(2 * n_probes + 3, w0, "Take a smaller n_probes.")
     counted = Counted(2 * n_probes, progress)

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_positive, check_vector, generator_of
+from landscope._checks import check_count, check_positive, generator_of
 from landscope._names import CurvatureMatrix
 from landscope.directions.lanczos import Lanczos
-from landscope.directions.matrix_product import MatrixProduct, matrix_product
+from landscope.directions.matrix_product import MatrixProduct, check_point, matrix_product
 from landscope.directions.orthonormal_rows import check_vectors_fit
 from landscope.full_precision import full_precision
 from landscope.protocols import LossLandscape, ProgressCallback, silent
@@ -212,9 +212,9 @@ def spectral_density(
         >>> abs(trace - 400) < 4 * stderr, round(found.smallest[0], 3), round(found.largest[0], 3)
         (True, -1.0, 3.0)
     """
+    w0 = check_point(w0)
     check_count("n_probes", n_probes, minimum=2, hint="The errors come from their spread.")
-    n_steps = min(check_count("n_steps", n_steps, minimum=2), w0.shape[-1])
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    n_steps = min(check_count("n_steps", n_steps, minimum=2), len(w0))
     product = matrix_product(landscape, w0, matrix)
     check_vectors_fit(n_steps + 1, w0, "Take a smaller n_steps.")
     generator, rules, done = generator_of(seed), [], 0

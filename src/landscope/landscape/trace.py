@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_vector, generator_of
+from landscope._checks import check_count, generator_of
 from landscope._names import CurvatureMatrix
-from landscope.directions.matrix_product import matrix_product
+from landscope.directions.matrix_product import check_point, matrix_product
 from landscope.directions.orthonormal_rows import check_vectors_fit
 from landscope.full_precision import full_precision
 from landscope.landscape.leave_one_out import Counted, ProductSpace, finite_product, product_space
@@ -89,9 +89,9 @@ def trace(
         >>> abs(found.value - 6.5699) < 4 * found.stderr, found.stderr < 0.1, found.n_products
         (True, True, 32)
     """
+    w0 = check_point(w0)
     check_count("n_probes", n_probes, minimum=2, hint="The error comes from their spread.")
-    n_probes = min(n_probes, max(2, w0.shape[-1]))
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    n_probes = min(n_probes, max(2, len(w0)))
     product = matrix_product(landscape, w0, matrix)
     check_vectors_fit(n_probes, w0, "Take a smaller n_probes.")
     counted = Counted(2 * n_probes, progress)
