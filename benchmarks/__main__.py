@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import peers, table
+from benchmarks import peers, spectra_peers, table
 from benchmarks.group import GROUPS, ON_GPU, ONCE
 from benchmarks.subject import Subject, prepare
 
@@ -56,7 +56,8 @@ def main() -> None:
                     "versions": kept.get("versions", {})
                     | {"torch": torch.__version__.split("+")[0]}
                     | {"scikit-learn": importlib.metadata.version("scikit-learn")}
-                    | peers.versions(),
+                    | peers.versions()
+                    | spectra_peers.versions(),
                     "groups": sorted(
                         done.values(), key=lambda g: (list(GROUPS).index(g["name"]), g["device"], g["threads"])
                     ),

@@ -16,6 +16,7 @@ from benchmarks.growth import growth
 from benchmarks.lines import flatness, points, whole_jobs
 from benchmarks.measure import Row
 from benchmarks.modes import modes
+from benchmarks.spectra import spectra
 from benchmarks.subject import Subject
 from benchmarks.tasks import tasks
 from benchmarks.training import training
@@ -28,6 +29,7 @@ GROUPS: dict[str, Callable[[Subject], list[Row]]] = {
     "transformers": transformers,
     "modes": modes,
     "fisher": fisher,
+    "spectra": spectra,
     "training": training,
     "whole-jobs": whole_jobs,
     "growth": growth,
@@ -35,7 +37,7 @@ GROUPS: dict[str, Callable[[Subject], list[Row]]] = {
     "end-to-end": end_to_end,
 }
 ON_GPU = ("points", "flatness", "architectures")
-ONCE = ("modes", "fisher", "growth", "tasks", "end-to-end")
+ONCE = ("modes", "fisher", "spectra", "growth", "tasks", "end-to-end")
 """Measured on all threads only: minutes each."""
 
 

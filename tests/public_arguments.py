@@ -100,6 +100,11 @@ VALID = {
         landscape.basin,
         {"risk": WELL, "w0": ORIGIN, "scale": torch.ones(4).double(), "ratio": 2.0, "n_draws": 2, "seed": 0},
     ),
+    "landscape.spectral_density": (
+        landscape.spectral_density, {"landscape": WELL, "w0": ORIGIN, "n_probes": 2, "n_steps": 2, "seed": 0},
+    ),
+    "landscape.trace": (landscape.trace, {"landscape": WELL, "w0": ORIGIN, "n_probes": 2, "seed": 0}),
+    "landscape.diagonal": (landscape.diagonal, {"landscape": WELL, "w0": ORIGIN, "n_probes": 2, "seed": 0}),
     "penalties.scaled_penalty": (penalties.scaled_penalty, {"penalty": PENALTY, "factor": 2.0}),
     "memory.Budget": (ls.memory.Budget, {"rise": 0.1, "absolute": 0.1, "every": 2}),
     "TaskMemory.budget": (
@@ -150,10 +155,10 @@ VALID = {
                                "max_displacement": 100.0}),
     "principal_modes": (ls.principal_modes, {"trajectory": WINDOW, "n_modes": 2}),
     "directions.gauss_newton": (
-        directions.gauss_newton, {"risk": RISK, "w0": W0, "n_modes": 2, "rtol": 1e-2, "seed": 0},
+        directions.gauss_newton, {"risk": RISK, "w0": W0, "n_modes": 2, "rtol": 1e-2, "n_vectors": 4, "seed": 0},
     ),
     "directions.hessian": (
-        directions.hessian, {"landscape": WELL, "w0": ORIGIN, "n_modes": 2, "rtol": 1e-2, "seed": 0},
+        directions.hessian, {"landscape": WELL, "w0": ORIGIN, "n_modes": 2, "rtol": 1e-2, "n_vectors": 4, "seed": 0},
     ),
     "directions.gradient_noise": (directions.gradient_noise, {"ensemble": SPRINGS, "w0": ORIGIN, "n_modes": 2}),
     "directions.modes_over_training": (

@@ -23,11 +23,12 @@ FROZEN = {
         principal_modes principal_variances random subspace_overlap
     """,
     "landscope.landscape": """
-        Basin BatchSharpness Flatness InvariantFlatness LearningCoefficient LossForms LossPlane LossProfiles
-        Preconditioned PreconditionedMinibatches ProfileFits adam_preconditioner basin batch_sharpness
-        directional_curvature fit_profiles flatness flatness_until_flat invariant_flatness layer_scale
+        Basin BatchSharpness Diagonal Flatness InvariantFlatness LearningCoefficient LossForms LossPlane LossProfiles
+        Preconditioned PreconditionedMinibatches ProfileFits SpectralDensity Trace adam_preconditioner basin
+        batch_sharpness diagonal directional_curvature fit_profiles flatness flatness_until_flat invariant_flatness
+        layer_scale
         learning_coefficient learning_dimension learning_dimension_over_time loss_forms loss_plane loss_profiles
-        sharp_dimension sharp_dimension_is_bound
+        sharp_dimension sharp_dimension_is_bound spectral_density trace
     """,
     "landscope.law": """
         Equilibrium Exponents InverseRelation OneWindow PowerLaw RunLimit WindowLimit equilibrium
@@ -63,7 +64,8 @@ FROZEN = {
         modes_over_training noise_against_curvature noise_against_flatness noise_scale noise_scale_over_training
         oscillation_by_direction path_in_plane psi_against_window
         psi_in_growing_windows response_and_correlation response_temperature sharpness_over_training
-        spectrum_exponents spring_predictions spring_statistics stationarity temperature_against_flatness
+        spectral_density spectrum_exponents spring_predictions spring_statistics stationarity
+        temperature_against_flatness
         temperature_against_loss temperature_over_training temperature_profiles
         temperature_profiles_over_training training_curves values_against_rank variance_after_correction
         variance_against_flatness variance_against_window variance_along_curvature variance_and_relaxation

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-__all__ = ["BatchNorm", "Sampling", "TrainedBatchNorm"]
+__all__ = ["BatchNorm", "CurvatureMatrix", "End", "Sampling", "TrainedBatchNorm"]
 
 Sampling = Literal["reshuffled", "shuffled-once", "fixed", "with-replacement"]
 """Orders of minibatches, as :mod:`landscope.sampling` makes them."""
@@ -14,3 +14,11 @@ BatchNorm = Literal["kept", "re-estimated"]
 
 TrainedBatchNorm = Literal["kept", "updated"]
 """Running statistics while a new task is learnt, see :class:`landscope.TaskMemory`."""
+
+
+CurvatureMatrix = Literal["hessian", "gauss-newton"]
+"""Matrices of second derivatives, see :func:`landscope.landscape.spectral_density`."""
+
+
+End = Literal["largest", "smallest"]
+"""Ends of a spectrum, see :func:`landscope.directions.hessian`."""

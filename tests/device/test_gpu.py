@@ -177,3 +177,23 @@ def test_memory_does_not_grow_with_the_steps(gpu, tmp_path):
             held.append(torch.cuda.memory_allocated(gpu))
     assert held[-1] <= held[0] + 2**20
     assert max(held) <= 2**28 + 20 * recorder.row_bytes
+
+
+@pytest.mark.parametrize("matrix", ["hessian", "gauss-newton"])
+def test_spectra(gpu, matrix):
+    # The same random vectors in both places; products in float32 differ by rounding.
+    found = []
+    for device in (torch.device("cpu"), gpu):
+        risk = ls.EmpiricalRisk(network(device, 16), nn.CrossEntropyLoss(), samples(device))
+        arguments = {"landscape": risk, "w0": risk.w0, "matrix": matrix, "n_probes": 4}
+        density = ls.landscape.spectral_density(**arguments, n_steps=12)
+        trace, diagonal = ls.landscape.trace(**arguments), ls.landscape.diagonal(**arguments)
+        assert {value.device.type for value in (density.nodes, trace.by_probe, diagonal.values)} == {"cpu"}
+        name = matrix.replace("-", "_")
+        ends = ("largest", "smallest") if matrix == "hessian" else ("largest",)
+        eigen = [getattr(ls.directions, name)(risk, risk.w0, 2, which=end).values for end in ends]
+        found.append([density.largest[0], density.sum_over(torch.square)[0], trace.value, diagonal.values, *eigen])
+    scale = found[0][0]
+    for here, there in zip(*found, strict=True):
+        here, there = (torch.as_tensor(value, dtype=torch.float64) for value in (here, there))
+        torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-4 * scale)

@@ -35,8 +35,8 @@ class Directions(
         directions: Unit vectors, ``[k, N]``.
         values: Eigenvalues, ``[k]``: the variance of principal modes, the curvature of Hessian eigenvectors, the
             gradient covariance of gradient-noise eigenvectors; NaN for random directions.
-        residuals: Norm of A p - value p over the largest value, ``[k]``: 0 for an exact eigenvector; NaN where it was
-            not computed.
+        residuals: Norm of A p - value p over the largest eigenvalue in absolute value, ``[k]``: 0 for an exact
+            eigenvector; NaN where it was not computed.
         mean: Origin of the coordinates, ``[N]``: the mean of the window for principal modes, w0 or zeros otherwise.
         total: Sum of the values over all N directions; NaN where it is not known.
         n_steps: Rows T of the window the directions were found on; 0 where there was none.

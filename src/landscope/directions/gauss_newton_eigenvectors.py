@@ -1,13 +1,15 @@
-"""The leading eigenvectors of the Gauss-Newton matrix: the curvature without the part that may be negative."""
+"""The eigenvectors of the Gauss-Newton matrix: the curvature without the part that may be negative."""
 
 from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_kind, check_vector
+from landscope._checks import check_kind
+from landscope._names import End
 from landscope.directions.directions import Directions
 from landscope.directions.hessian_eigenvectors import leading_eigenvectors
+from landscope.directions.matrix_product import check_point, matrix_product
 from landscope.protocols import ProgressCallback
 from landscope.risk.empirical import EmpiricalRisk
 
@@ -19,23 +21,28 @@ def gauss_newton_eigenvectors(
     w0: Float[Tensor, " N"],
     n_modes: int,
     *,
+    which: End = "largest",
     rtol: float = 1e-4,
+    n_vectors: int | None = None,
     seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Directions:
-    r"""The leading eigenvectors of the Gauss-Newton matrix, largest eigenvalue first.
+    r"""The eigenvectors of the Gauss-Newton matrix at one end of its spectrum.
 
     .. math:: G = \frac1M \sum_k J_k^\top \frac{\partial^2 d_k}{\partial f_k^2} J_k
 
     with J_k the derivative of the outputs f_k of sample k, and d_k its loss; for cross-entropy the second derivative of
     the loss is diag(p) - p p'. Under cross-entropy G is also the Fisher information, and near a solution the Hessian.
-    By Lanczos iterations on products with vectors.
+    By the iterations of :func:`landscope.directions.hessian`; a product costs about as much as one with the Hessian.
 
     Args:
         risk: The risk of a model under any loss that can be differentiated twice.
         w0: Weights at which the matrix is taken.
         n_modes: Number of eigenvectors, below N.
-        rtol: Accuracy of the eigenvalues, relative to the largest.
+        which: ``"largest"`` or ``"smallest"``; where there are more weights than samples times outputs, the smallest
+            eigenvalues are zero.
+        rtol: Largest residual, see :func:`landscope.directions.hessian`.
+        n_vectors: Most vectors that the iterations hold, see :func:`landscope.directions.hessian`.
         seed: Seed of the starting vector.
         progress: Callback for the number of completed products, out of a rough estimate.
 
@@ -43,8 +50,8 @@ def gauss_newton_eigenvectors(
         The directions; their values are the curvatures, and every eigenvector has its residual.
 
     Raises:
-        InputError: If the loss is not computed from what the model returns, ``n_modes`` is not between 1 and N - 1, or
-            the iterations do not converge.
+        InputError: If the loss is not computed from what the model returns, ``n_modes`` is not between 1 and N - 1, the
+            vectors do not fit into memory, or the iterations do not converge.
 
     Example:
         >>> import torch
@@ -55,8 +62,8 @@ def gauss_newton_eigenvectors(
         True
     """
     check_kind("risk", risk, EmpiricalRisk, hint="Take directions.hessian for any other landscape.")
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    w0 = check_point(w0)
     return leading_eigenvectors(
-        lambda v: risk.gauss_newton_product(w0, v), w0, n_modes, name="Gauss-Newton eigenvectors", rtol=rtol, seed=seed,
-        progress=progress,
+        matrix_product(risk, w0, "gauss-newton"), w0, n_modes, name="Gauss-Newton eigenvectors", which=which, rtol=rtol,
+        n_vectors=n_vectors, seed=seed, progress=progress,
     )  # fmt: skip

@@ -1,20 +1,21 @@
-"""The leading eigenvectors of the Hessian, as directions for the same analyses."""
+"""The eigenvectors of the Hessian at one end of its spectrum, as directions for the same analyses."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import get_args
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from landscope._checks import check_count, check_landscape, check_seed, check_tolerance, check_vector
-from landscope.derivatives import hessian_product
+from landscope._checks import check_choice, check_count, check_tolerance, generator_of
+from landscope._names import End
 from landscope.directions.directions import Directions
-from landscope.errors import InputError
+from landscope.directions.lanczos import Lanczos, basis_size, extreme_pairs
+from landscope.directions.matrix_product import MatrixProduct, check_point, matrix_product
+from landscope.directions.orthonormal_rows import check_vectors_fit
+from landscope.full_precision import full_precision
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.results import stamp
 
@@ -26,27 +27,40 @@ def hessian_eigenvectors(
     w0: Float[Tensor, " N"],
     n_modes: int,
     *,
+    which: End = "largest",
     rtol: float = 1e-4,
+    n_vectors: int | None = None,
     seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Directions:
-    r"""The leading eigenvectors of the Hessian, :math:`\nabla^2 L(w_0)\, p_i = \lambda_i p_i`, largest lambda first.
+    r"""The eigenvectors of the Hessian at one end of its spectrum, :math:`\nabla^2 L(w_0)\, p_i = \lambda_i p_i`.
 
-    By Lanczos iterations on Hessian-vector products (``scipy.sparse.linalg.eigsh``).
+    The smallest eigenvalues are the most negative ones, along which w0 is no minimum. The vectors come from Lanczos
+    iterations with full reorthogonalisation and thick restarts (Wu & Simon 2000), which stop at the first product that
+    suffices. One product costs about two gradients. Ten leading eigenvectors of a network take some 30 products, the
+    smallest ones hundreds, because they lie close to others.
 
     Args:
         landscape: A landscape with ``hessian_vector_product``, or any that torch can differentiate twice.
         w0: Weights at which the Hessian is taken.
         n_modes: Number of eigenvectors, below N.
-        rtol: Accuracy of the eigenvalues, relative to the largest.
+        which: ``"largest"``, the largest eigenvalue first, or ``"smallest"``, the most negative one first.
+        rtol: Largest residual relative to each eigenvalue; of the smallest ones, which may be zero, relative to a
+            hundredth of the largest absolute eigenvalue of all where they are nearer to zero.
+        n_vectors: Most vectors that the iterations hold, on the device of w0, at least n_modes + 2. More need fewer
+            products. By default max(4 n_modes, 40) for the largest eigenvalues, and max(8 n_modes, 120) for the
+            smallest ones.
         seed: Random seed of the iterations.
         progress: Callback for the number of completed products, out of a rough estimate.
 
     Returns:
-        The directions; their values are the curvatures, and every eigenvector has its residual.
+        The directions; their values are the curvatures, every eigenvector has its residual, and their provenance has
+        the number of products, ``n_products``.
 
     Raises:
-        InputError: If ``n_modes`` is not between 1 and N - 1, or the iterations do not converge.
+        InputError: If ``n_modes`` is not between 1 and N - 1, the vectors do not fit into memory, or the iterations do
+            not converge.
+        NonFiniteError: If w0 or a product is not finite.
 
     Example:
         >>> import torch
@@ -55,34 +69,38 @@ def hessian_eigenvectors(
         >>> found = hessian_eigenvectors(bowl, torch.zeros(3).double(), 2)
         >>> [round(x, 6) for x in found.values.tolist()], bool((found.residuals < 1e-3).all())
         ([5.0, 3.0], True)
+        >>> hessian_eigenvectors(bowl, torch.zeros(3).double(), 1, which="smallest").values
+        tensor([1.0000], dtype=torch.float64)
     """
-    check_landscape(landscape)
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
-    product = hessian_product(landscape)
+    w0 = check_point(w0)
     return leading_eigenvectors(
-        lambda v: product(w0, v), w0, n_modes, name="Hessian eigenvectors", rtol=rtol, seed=seed,
-        progress=progress,
+        matrix_product(landscape, w0, "hessian"), w0, n_modes, name="Hessian eigenvectors", which=which, rtol=rtol,
+        n_vectors=n_vectors, seed=seed, progress=progress,
     )  # fmt: skip
 
 
 def leading_eigenvectors(
-    product: Callable[[Float[Tensor, " N"]], Float[Tensor, " N"]],
+    product: MatrixProduct,
     like: Float[Tensor, " N"],
     n_modes: int,
     *,
     name: str,
+    which: End = "largest",
     rtol: float = 1e-4,
+    n_vectors: int | None = None,
     seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Directions:
-    """The leading eigenvectors of a symmetric matrix that is known by its products with vectors.
+    """The outermost eigenvectors of a symmetric matrix that is known by its products with vectors.
 
     Args:
         product: ``product(v[N])``: the matrix times a vector.
         like: A vector with the length, dtype and device of ``v``; the mean of the result.
         n_modes: Number of eigenvectors, below N.
         name: Name of the directions.
-        rtol: Accuracy of the eigenvalues, relative to the largest.
+        which: The end of the spectrum.
+        rtol: Largest residual, see :func:`hessian_eigenvectors`.
+        n_vectors: Most vectors that the iterations hold, see :func:`hessian_eigenvectors`.
         seed: Random seed of the iterations.
         progress: Called with the number of products done, and a rough guess of the total.
 
@@ -90,7 +108,8 @@ def leading_eigenvectors(
         The directions, with the residual of every eigenvector.
 
     Raises:
-        InputError: If ``n_modes`` is not between 1 and N - 1, or the iterations do not converge.
+        InputError: If ``n_modes`` is not between 1 and N - 1, the vectors do not fit into memory, or the iterations do
+            not converge.
 
     Example:
         >>> import torch
@@ -102,60 +121,27 @@ def leading_eigenvectors(
     dim = len(like)
     check_count("n_modes", n_modes, maximum=dim - 1)
     check_tolerance("rtol", rtol)
-    multiply = _counted(_in_numpy(product, like), 4 * n_modes, progress or silent)
-    # The iterations also take random vectors where products span no new direction, as in a null space.
-    generator = np.random.default_rng(check_seed(seed))
-    start = generator.standard_normal(dim)
-    try:
-        values, vectors = eigsh(_Symmetric(dim, multiply), k=n_modes, which="LA", tol=rtol, v0=start, rng=generator)
-    except ArpackNoConvergence as error:
-        raise InputError(
-            expected=f"{n_modes} eigenvectors to converge",
-            got=f"{len(error.eigenvalues)}",
-            hint="Ask for fewer, or a larger rtol.",
-        ) from error
-    order = np.argsort(-values)
-    values, vectors = values[order], vectors[:, order]
-    residuals = np.array([np.linalg.norm(multiply(v) - x * v) for x, v in zip(values, vectors.T, strict=True)])
+    check_choice("which", which, get_args(End))
+    generator = generator_of(seed)
+    most = basis_size(n_modes, dim, which, n_vectors)
+    check_vectors_fit(most + n_modes, like, "Ask for fewer modes, or pass a smaller n_vectors.")
+    start = torch.randn(dim, dtype=torch.float64, generator=generator).to(like)
+    space = Lanczos(product, start, generator)
+    with full_precision():
+        found = extreme_pairs(space, n_modes, which, rtol, most, progress or silent)
+        rows = space.rows_of(found.pairs, found.chosen)
     return Directions(
-        directions=torch.from_numpy(np.ascontiguousarray(vectors.T)),
-        values=torch.from_numpy(values.copy()),
-        residuals=torch.from_numpy(residuals / max(abs(values[0]), np.finfo(float).tiny)),
+        directions=_orthonormal(rows.cpu().double()),
+        values=found.pairs.values[found.chosen],
+        residuals=found.pairs.residuals[found.chosen] / max(space.norm, torch.finfo(torch.float64).tiny),
         mean=like.detach().cpu().double(),
         total=math.nan,
         name=name,
-        provenance=stamp(n_modes=n_modes, rtol=rtol, seed=seed),
+        provenance=stamp(n_modes=n_modes, which=which, rtol=rtol, seed=seed, n_products=space.n_products),
     )
 
 
-class _Symmetric(LinearOperator):
-    """A symmetric matrix of which only products are known."""
-
-    def __init__(self, dim: int, multiply: Callable[[np.ndarray], np.ndarray]) -> None:
-        super().__init__(np.float64, (dim, dim))
-        self._multiply = multiply
-
-    def _matvec(self, x: np.ndarray) -> np.ndarray:
-        return self._multiply(x)
-
-
-def _in_numpy(product: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[np.ndarray], np.ndarray]:
-    def multiply(vector: np.ndarray) -> np.ndarray:
-        v = torch.from_numpy(np.asarray(vector, dtype=np.float64).ravel().copy()).to(like)
-        return product(v).detach().cpu().double().numpy()
-
-    return multiply
-
-
-def _counted(
-    product: Callable[[np.ndarray], np.ndarray], guess: int, progress: ProgressCallback
-) -> Callable[[np.ndarray], np.ndarray]:
-    done = 0
-
-    def multiply(vector: np.ndarray) -> np.ndarray:
-        nonlocal done
-        done += 1
-        progress(done, max(guess, done))
-        return product(vector)
-
-    return multiply
+def _orthonormal(rows: Float[Tensor, "k N"]) -> Float[Tensor, "k N"]:
+    """Rows that are orthonormal to float32, made so to float64; each keeps its sign."""
+    q, r = torch.linalg.qr(rows.T)
+    return (q * r.diagonal().sign()).T.contiguous()

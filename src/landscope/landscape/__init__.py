@@ -2,6 +2,7 @@
 
 from landscope.landscape.basin import Basin, basin, layer_scale
 from landscope.landscape.curvature import directional_curvature
+from landscope.landscape.diagonal import Diagonal, diagonal
 from landscope.landscape.dimension import (
     flatness_until_flat,
     learning_dimension,
@@ -17,10 +18,13 @@ from landscope.landscape.plane import LossPlane, loss_plane
 from landscope.landscape.preconditioned import Preconditioned, PreconditionedMinibatches, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
 from landscope.landscape.sharpness import BatchSharpness, batch_sharpness
+from landscope.landscape.spectral_density import SpectralDensity, spectral_density
+from landscope.landscape.trace import Trace, trace
 
 __all__ = [
     "Basin",
     "BatchSharpness",
+    "Diagonal",
     "Flatness",
     "LossForms",
     "InvariantFlatness",
@@ -30,9 +34,12 @@ __all__ = [
     "Preconditioned",
     "PreconditionedMinibatches",
     "ProfileFits",
+    "SpectralDensity",
+    "Trace",
     "adam_preconditioner",
     "basin",
     "batch_sharpness",
+    "diagonal",
     "directional_curvature",
     "fit_profiles",
     "flatness",
@@ -47,4 +54,6 @@ __all__ = [
     "loss_profiles",
     "sharp_dimension",
     "sharp_dimension_is_bound",
+    "spectral_density",
+    "trace",
 ]

@@ -20,7 +20,7 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["EdgeOfStability", "edge_of_stability", "largest_curvature"]
 
-_RTOL = 1e-2
+_RTOL = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -12,6 +12,7 @@ from landscope.plots.plane import *  # noqa: F403
 from landscope.plots.registry import *  # noqa: F403
 from landscope.plots.response import *  # noqa: F403
 from landscope.plots.run_limit import *  # noqa: F403
+from landscope.plots.spectra import *  # noqa: F403
 from landscope.plots.style import as_html as as_html
 from landscope.plots.text import *  # noqa: F403
 from landscope.plots.window_limit import *  # noqa: F403

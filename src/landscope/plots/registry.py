@@ -34,6 +34,7 @@ from landscope.plots.over_training import modes_over_training, sharpness_over_tr
 from landscope.plots.plane import loss_plane
 from landscope.plots.response import response_and_correlation
 from landscope.plots.run_limit import variance_and_relaxation
+from landscope.plots.spectra import spectral_density
 from landscope.plots.style import OWN, add_points, new_figure, numbers, ranks_of
 from landscope.plots.window_limit import variance_along_curvature
 from landscope.results import register_picture
@@ -59,6 +60,7 @@ for _kind, _draw in {
     "flatness": lambda found: flatness_against_rank(found, ()),
     "loss_profiles": _profiles,
     "loss_plane": loss_plane,
+    "spectral_density": spectral_density,
     "spectrum": lambda found: variance_spectrum(found, ()),
     "exponents": lambda found: variance_against_flatness(found, None, ()),
     "velocity_statistics": mean_squared_displacement,

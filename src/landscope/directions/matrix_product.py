@@ -1,0 +1,60 @@
+"""The product of a named matrix of second derivatives with a vector, for eigenvectors and spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import get_args
+
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_choice, check_kind, check_landscape, check_one_point, check_vector
+from landscope._names import CurvatureMatrix
+from landscope.derivatives import hessian_product
+from landscope.protocols import LossLandscape
+from landscope.risk.empirical import EmpiricalRisk
+
+__all__ = ["MatrixProduct", "check_point", "matrix_product"]
+
+MatrixProduct = Callable[[Float[Tensor, " N"]], Float[Tensor, " N"]]
+"""``product(v[N])``: a symmetric matrix times a vector."""
+
+
+def matrix_product(landscape: LossLandscape, w0: Float[Tensor, " N"], matrix: CurvatureMatrix) -> MatrixProduct:
+    """The product with the Hessian or the Gauss-Newton matrix at ``w0``.
+
+    Args:
+        landscape: Any landscape for the Hessian; the risk of a model for the Gauss-Newton matrix.
+        w0: Weights at which the matrix is taken.
+        matrix: ``"hessian"`` or ``"gauss-newton"``.
+
+    Returns:
+        The function ``v[N] -> (A v)[N]``.
+
+    Raises:
+        InputError: If the matrix has another name, or the landscape does not have it.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import QuadraticBowl
+        >>> bowl = QuadraticBowl(torch.tensor([1.0, 5.0, 3.0]))
+        >>> matrix_product(bowl, torch.zeros(3), "hessian")(torch.ones(3)).tolist()
+        [1.0, 5.0, 3.0]
+    """
+    check_landscape(landscape)
+    if check_choice("matrix", matrix, get_args(CurvatureMatrix)) == "hessian":
+        product = hessian_product(landscape)
+        return lambda v: product(w0, v)
+    risk = check_kind("the landscape", landscape, EmpiricalRisk, hint='Take matrix="hessian" of any other landscape.')
+    return lambda v: risk.gauss_newton_product(w0, v)
+
+
+def check_point(w0: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """Return ``w0`` if it is one point of finite weights.
+
+    Raises:
+        InputError: If it is no tensor of a floating-point dtype with one axis.
+        NonFiniteError: If it has NaN or infinity.
+    """
+    check_one_point("w0", check_kind("w0", w0, Tensor, hint="Pass risk.w0, for example."))
+    return check_vector("w0", w0, dim=len(w0))
