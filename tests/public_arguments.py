@@ -100,6 +100,10 @@ VALID = {
         landscape.basin,
         {"risk": WELL, "w0": ORIGIN, "scale": torch.ones(4).double(), "ratio": 2.0, "n_draws": 2, "seed": 0},
     ),
+    "loss_plane": (
+        ls.loss_plane,
+        {"landscape": WELL, "w0": ORIGIN, "directions": AXES[:2], "first": LINE, "second": LINE, "refine": 1},
+    ),
     "penalties.scaled_penalty": (penalties.scaled_penalty, {"penalty": PENALTY, "factor": 2.0}),
     "memory.Budget": (ls.memory.Budget, {"rise": 0.1, "absolute": 0.1, "every": 2}),
     "TaskMemory.budget": (
