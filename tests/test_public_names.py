@@ -19,15 +19,15 @@ FROZEN = {
         open_trajectory penalties plots principal_modes save study surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
-        Directions gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes
+        Directions filter_normalised gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes
         principal_variances random subspace_overlap
     """,
     "landscope.landscape": """
-        Basin BatchSharpness Flatness InvariantFlatness LearningCoefficient LossForms LossPlane LossProfiles
-        Preconditioned PreconditionedMinibatches ProfileFits adam_preconditioner basin batch_sharpness
-        directional_curvature fit_profiles flatness flatness_until_flat invariant_flatness layer_scale
-        learning_coefficient learning_dimension learning_dimension_over_time loss_forms loss_plane loss_profiles
-        sharp_dimension sharp_dimension_is_bound
+        Basin BatchSharpness Flatness InvariantFlatness LearningCoefficient LossForms LossInterpolation LossPlane
+        LossProfiles Preconditioned PreconditionedMinibatches ProfileFits adam_preconditioner align_units basin
+        batch_sharpness directional_curvature fit_profiles flatness flatness_until_flat invariant_flatness layer_scale
+        learning_coefficient learning_dimension learning_dimension_over_time loss_between loss_forms loss_plane
+        loss_profiles sharp_dimension sharp_dimension_is_bound
     """,
     "landscope.law": """
         Equilibrium Exponents InverseRelation OneWindow PowerLaw RunLimit WindowLimit equilibrium
@@ -58,7 +58,7 @@ FROZEN = {
         correlation_time_against_flatness correlation_time_by_sampling correlation_times_from_velocities
         equilibrium exponents flatness_against_rank flatness_and_curvature flatness_at_two_levels
         invariant_flatness inverse_loss_over_training learning_coefficient log_loss_profiles loss_along_drift
-        loss_forms_along_drift loss_plane loss_profiles mean_squared_displacement minibatch_profiles
+        loss_between loss_forms_along_drift loss_plane loss_profiles mean_squared_displacement minibatch_profiles
         noise_against_curvature noise_against_flatness oscillation_by_direction path_in_plane psi_against_window
         psi_in_growing_windows response_and_correlation response_temperature sharpness_over_training
         spectrum_exponents spring_predictions spring_statistics stationarity temperature_against_flatness

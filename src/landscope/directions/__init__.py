@@ -1,6 +1,7 @@
 """Directions in weight space: principal modes, Hessian and gradient-noise eigenvectors, random ones."""
 
 from landscope.directions.directions import Directions
+from landscope.directions.filter_normalised import filter_normalised
 from landscope.directions.gauss_newton_eigenvectors import gauss_newton_eigenvectors as gauss_newton
 from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors as gradient_noise
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors as hessian
@@ -12,6 +13,7 @@ from landscope.directions.ranks import log_spaced_ranks
 
 __all__ = [
     "Directions",
+    "filter_normalised",
     "principal_modes",
     "principal_variances",
     "gauss_newton",

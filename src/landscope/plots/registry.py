@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from landscope.directions.directions import Directions
 from landscope.landscape.profile import LossProfiles
+from landscope.plots.between import loss_between
 from landscope.plots.controls import variance_after_correction, variance_against_window
 from landscope.plots.edge import oscillation_by_direction
 from landscope.plots.landscape import (
@@ -41,6 +42,7 @@ def _profiles(profiles: LossProfiles) -> go.Figure:
 for _kind, _draw in {
     "directions": values_against_rank,
     "flatness": lambda found: flatness_against_rank(found, ()),
+    "loss_interpolation": loss_between,
     "loss_profiles": _profiles,
     "loss_plane": loss_plane,
     "spectrum": lambda found: variance_spectrum(found, ()),
