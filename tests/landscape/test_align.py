@@ -100,6 +100,8 @@ def made(build):
 def test_a_shuffled_network_comes_back_exactly(name):
     build, shuffle, shape = CASES[name]
     reference = made(build)
+    for value in reference.parameters():
+        value.data *= 2  # sure of its answers
     model, x = copy.deepcopy(reference), torch.randn(shape)
     shuffle(model)
     assert torch.allclose(model(x), reference(x), atol=1e-5)  # shuffled well
@@ -112,7 +114,7 @@ def test_a_shuffled_network_comes_back_exactly(name):
         data = x, reference(x).argmax(1)
         risk = ls.EmpiricalRisk(reference, nn.CrossEntropyLoss(), data)
         assert loss_between(risk, risk.w0, risk.space.flatten(aligned)).barrier == 0.0
-        assert loss_between(risk, risk.w0, risk.space.flatten(model)).barrier > 0.001
+        assert loss_between(risk, risk.w0, risk.space.flatten(model)).barrier > 0.1
 
 
 @pytest.mark.parametrize("name", CASES)
