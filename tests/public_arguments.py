@@ -102,7 +102,10 @@ VALID = {
     ),
     "loss_plane": (
         ls.loss_plane,
-        {"landscape": WELL, "w0": ORIGIN, "directions": AXES[:2], "first": LINE, "second": LINE, "refine": 1},
+        {
+            "landscape": WELL, "w0": ORIGIN, "directions": AXES[:2], "first": LINE, "second": LINE, "refine": 1,
+            "n_points": 3,
+        },
     ),
     "landscape.loss_between": (
         landscape.loss_between, {"landscape": WELL, "first": ORIGIN, "second": AXES[0], "n_points": 3},

@@ -82,6 +82,7 @@ def loss_plane(
     second: Float[Tensor, " S2"] | None = None,
     *,
     trajectory: Trajectory | None = None,
+    n_points: int = 25,
     refine: int = 0,
     metrics: Metrics | None = None,
     progress: ProgressCallback | None = None,
@@ -101,12 +102,14 @@ def loss_plane(
         w0: Point (0, 0) of the plane.
         directions: Two directions; they are not normalised, and displacements are in units of their length. They need
             not be orthogonal.
-        first: Displacements a along the first direction; by default 25 that cover the trajectory with a margin.
+        first: Displacements a along the first direction; by default ``n_points`` that cover w0 and the trajectory with
+            a margin.
         second: Displacements b along the second direction, likewise.
         trajectory: The path of a training to project into the plane; its rows are read a piece at a time.
+        n_points: Number of points along a direction whose displacements are not given.
         refine: How often a cell of the grid is halved at most: only where one of twelve contours of ln L passes, and
             straight lines between the points would misplace it by more than a tenth of the distance to the next one.
-            With 2, a grid of 9 x 9 becomes one of 33 x 33, of which the field ``measured`` names the points.
+            With 2, a grid of 9 x 9 becomes one of at most 33 x 33; the field ``measured`` names the points.
         metrics: Other quantities to measure at the same points, see :func:`landscope.loss_profiles`.
         progress: Callback for the number of completed lines of the plane.
 
@@ -138,10 +141,11 @@ def loss_plane(
         raise InputError(
             expected="two directions", got=f"{len(rows)}", hint="Pass directions.part([0, 1]) or a tensor [2, N]."
         )
+    check_count("n_points", n_points, minimum=2)
     check_count("refine", refine, minimum=0, maximum=_MAX_HALVINGS)
     centred = start_lines(landscape, w0, rows)
     path = None if trajectory is None else projected_path(trajectory, w0, rows)
-    a, b = _grid(first, second, path)
+    a, b = _grid(first, second, path, n_points)
     rows, functions = rows.to(w0), metrics_of(landscape, metrics)
     points = _Points(plane_of(landscape, centred.lines, w0, rows), functions, w0, rows)
     grid = PlaneGrid(a, b, points.on_grid(a, b, progress or silent), torch.ones(len(a), len(b), dtype=torch.bool))
@@ -193,14 +197,14 @@ class _Points:
         return (self.w0 + y * second + x * first for x, y in zip(a.tolist(), b.tolist(), strict=True))
 
 
-def _grid(first: Tensor | None, second: Tensor | None, path: PlanePath | None) -> tuple[Tensor, Tensor]:
+def _grid(first: Tensor | None, second: Tensor | None, path: PlanePath | None, n_points: int) -> tuple[Tensor, Tensor]:
     if first is None or second is None:
         if path is None:
             raise InputError(
                 expected="displacements first and second, or a trajectory that they are to cover", got="neither",
                 hint="For example first=torch.linspace(-1, 1, 25), or trajectory=window.",
             )  # fmt: skip
-        over = grid_over(path)
+        over = grid_over(path, n_points)
         first, second = over[0] if first is None else first, over[1] if second is None else second
     return _displacements("first", first), _displacements("second", second)
 

@@ -14,7 +14,6 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["PlanePath", "grid_over", "projected_path"]
 
-_POINTS = 25
 _MARGIN = 0.25
 """Room around the path, as a share of its width, on each side."""
 
@@ -84,7 +83,7 @@ def _sums(trajectory: Trajectory, w0: Tensor, directions: Tensor) -> tuple[Tenso
     return products, squared
 
 
-def grid_over(path: PlanePath, points: int = _POINTS) -> tuple[Float[Tensor, " S1"], Float[Tensor, " S2"]]:
+def grid_over(path: PlanePath, points: int) -> tuple[Float[Tensor, " S1"], Float[Tensor, " S2"]]:
     """Displacements along both directions that cover the path and w0, with a margin.
 
     A path that does not move along a direction gets the width of the other one.
