@@ -48,7 +48,7 @@ lint: $(VENV)/.dev  ## Run the linters and the type checker
 
 # The peers come without what they need: they pin an older numpy, for parts that are not measured here.
 bench: $(VENV)/.dev  ## Measure speed beside the alternatives, and write docs/results/benchmark.md
-	$(UV_INSTALL) --no-deps loss-landscapes==3.0.6 landscaper==1.3.1
+	$(UV_INSTALL) --no-deps loss-landscapes==3.0.6 landscaper==1.3.1 rebasin==0.0.47 torchview==0.2.7 graphviz==0.21
 	$(BIN)/python -m benchmarks --json docs/results/benchmark.json --markdown docs/results/benchmark.md
 
 bench-scale: $(VENV)/.dev  ## Measure recording, modes and memories up to 1e8 weights, and write docs/results/scale.md

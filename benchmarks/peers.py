@@ -15,13 +15,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["landscaper_line", "loss_landscapes_line", "loss_landscapes_plane", "versions"]
+__all__ = ["landscaper_line", "loss_landscapes_line", "loss_landscapes_plane", "rebasin_alignment", "versions"]
 
 
 def versions() -> dict[str, str]:
     """Versions of the peers, where they are installed (``make bench`` installs them)."""
     found = {}
-    for name in ("loss-landscapes", "landscaper"):
+    for name in ("loss-landscapes", "landscaper", "rebasin"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
@@ -57,6 +57,19 @@ def loss_landscapes_plane(
     for other, weights in zip(models[1:], ends, strict=True):
         other.load_state_dict(weights, strict=False)
     return lambda: loss_landscapes.planar_interpolation(*models, Loss(), steps=points, deepcopy_model=True)
+
+
+def rebasin_alignment(model: nn.Module, reference: nn.Module, inputs: Tensor) -> Callable[[], nn.Module]:
+    """A copy of a model with its units in the order of a reference, by rebasin."""
+    from rebasin import PermutationCoordinateDescent
+
+    def align() -> nn.Module:
+        own = copy.deepcopy(model)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            PermutationCoordinateDescent(copy.deepcopy(reference), own, inputs).rebasin()
+        return own
+
+    return align
 
 
 def landscaper_line(

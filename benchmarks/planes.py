@@ -1,4 +1,4 @@
-"""A plane of losses: by landscope, by loss-landscapes, by a plain loop; and what refinement saves."""
+"""A plane of losses, what refinement saves, and the alignment of two networks before the line between them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import landscope as ls
@@ -29,6 +30,9 @@ _CALL = 2000
 _DEPTH = 8
 _COARSE, _HALVINGS = 9, 3
 
+_WIDTH, _STEPS = 512, 500
+"""Of the two networks that are aligned."""
+
 Losses = Callable[[nn.Module], float]
 
 
@@ -43,7 +47,7 @@ def planes(subject: Subject) -> list[Row]:
 
     risk = subject.risk()
     rows = _compared("the paper's network", subject.model, risk, subject.modes(2), loss, (LAYER,))
-    return [*rows, *_of_transformer(), *_refined(risk, subject.directions[:2])]
+    return [*rows, *_of_transformer(), *_refined(risk, subject.directions[:2]), *_aligned()]
 
 
 def _of_transformer() -> list[Row]:
@@ -153,3 +157,44 @@ def _refined(risk: ls.EmpiricalRisk, directions: Tensor) -> list[Row]:
 def _interpolated(values: Tensor, side: int) -> Tensor:
     """Values of a grid at the points of a finer one over the same square."""
     return nn.functional.interpolate(values[None, None], size=(side, side), mode="bilinear", align_corners=True)[0, 0]
+
+
+def _aligned() -> list[Row]:
+    """Two networks of two hidden layers on scikit-learn's digits, from two starts: the barrier between them."""
+    digits = load_digits()
+    data = torch.tensor(digits.data / 16).float(), torch.tensor(digits.target)
+    reference, model = (_on_digits(data, seed) for seed in (0, 1))
+    risk = ls.EmpiricalRisk(reference, nn.CrossEntropyLoss(), data)
+    found: dict[str, nn.Module] = {"as trained": model}
+    calls: dict[str, Callable[[], object]] = {
+        "landscope": lambda: found.update(landscope=ls.landscape.align_units(model, reference))
+    }
+    version = peers.versions().get("rebasin")
+    if version is not None:
+        theirs = peers.rebasin_alignment(model, reference, data[0][:8])
+        calls["rebasin"] = lambda: found.update(rebasin=theirs())
+    times = in_turns(calls, _REPEATS)
+    name = f"two MLPs of 2 x {_WIDTH} units on the digits"
+    rows = []
+    for key, one in found.items():
+        by = key if key != "rebasin" else f"rebasin {version}"
+        barrier = ls.landscape.loss_between(risk, risk.w0, risk.space.flatten(one)).barrier
+        pairs = zip(one.parameters(), reference.parameters(), strict=True)
+        agreement = sum(float((a * b).detach().double().sum()) for a, b in pairs)
+        rows.append(Row.of(f"{name}: barrier: {by}", "", barrier, f"agreement of the weights {agreement:.1f}"))
+        if key in times:
+            rows.append(Row.of(f"{name}: alignment: {by}", "s", times[key]))
+    missing = [] if version is not None else [f"{name}: barrier: rebasin"]
+    return [*rows, *(Row.of(row, "", math.nan, "not installed") for row in missing)]
+
+
+def _on_digits(data: tuple[Tensor, Tensor], seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(64, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(_STEPS):
+        some = torch.randint(len(data[0]), (64,))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(data[0][some]), data[1][some]).backward()
+        optimizer.step()
+    return model.eval()

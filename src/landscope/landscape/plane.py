@@ -68,6 +68,10 @@ class LossPlane(
     path_steps: Int[Tensor, " T"] = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     path_share: float = torch.nan
 
+    def __post_init__(self) -> None:
+        # A plane that was saved before there was refinement was measured everywhere.
+        object.__setattr__(self, "measured", self.measured.expand(self.loss.shape).contiguous())
+
     @property
     def metrics(self) -> dict[str, Float[Tensor, "S1 S2"]]:
         """The other quantities, by name."""
