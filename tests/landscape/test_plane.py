@@ -126,8 +126,13 @@ def test_the_figure_draws_the_path_and_says_what_it_shows(tmp_path):
     assert traces[0].contours.start == pytest.approx(plane.levels[0])
 
 
-def exact_bowl(a, b):
-    return 1.0 + a.square() + 16 * b.square()
+def test_planes_of_older_versions_were_measured_everywhere():
+    values = {"first": torch.zeros(2), "second": torch.zeros(3), "loss": torch.ones(2, 3), "loss0": 1.0}
+    old = ls.landscape.LossPlane(**values, metric_names=(), metric_values=torch.empty(0, 2, 3))
+    assert old.measured.shape == (2, 3)
+    assert bool(old.measured.all())
+    assert [trace.name for trace in old.plot().data] == ["ln L"]
+    assert set(old.to_xarray().variables) >= {"loss", "measured", "path"}
 
 
 def misplaced(plane, levels):
