@@ -87,6 +87,8 @@ def loss_between(
     have one because their hidden units stand in another order: :func:`landscope.landscape.align_units` puts those of
     one network in the order of the other before. Wider networks have lower barriers then.
 
+    The landscape is a function of all weights in which the two differ: what a risk does not select stays as it is.
+
     The running statistics of batch normalisation are those of the model of the risk along the whole line. Halfway
     between two networks they are wrong, and make a barrier of their own (Jordan et al., REPAIR, ICLR 2023), so a risk
     of such a model warns. Make it with ``batch_norm="re-estimated"``.

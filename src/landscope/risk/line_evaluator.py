@@ -106,7 +106,7 @@ class LineEvaluator:
     """The evaluation in one thread, with its own module objects and buffers on shared tensors."""
 
     def __init__(self, problem: LineProblem, cache: PreactivationCache) -> None:
-        self._problem, self._cache, self._split = problem, cache, problem.losses.split
+        self._problem, self.cache, self._split = problem, cache, problem.losses.split
         self._affine = [dataclasses.replace(node, module=replica(node.module)) for node in self._split.affine]
         self._tail = replica(self._split.tail)
         self._tail_in_place = in_place(self._tail, n_overwritable=len(self._affine))
@@ -142,7 +142,7 @@ class LineEvaluator:
 
     def base(self, block: int) -> Preactivations:
         """The outputs of the affine nodes at w0."""
-        return self._cache.get(None, block, lambda _: self._base(block))
+        return self.cache.get(None, block, lambda _: self._base(block))
 
     def _base(self, block: int) -> Preactivations:
         parameters = self._problem.space.unflatten(self._problem.w0)
@@ -155,7 +155,7 @@ class LineEvaluator:
 
     def shift(self, direction: int, block: int) -> Preactivations:
         """The change of these outputs by one unit along a direction."""
-        return self._cache.get(direction, block, lambda spare: self._shift(direction, block, spare))
+        return self.cache.get(direction, block, lambda spare: self._shift(direction, block, spare))
 
     def _shift(self, direction: int, block: int, spare: Preactivations | None) -> Preactivations:
         parameters = self._problem.space.unflatten(self._problem.directions[direction])

@@ -62,13 +62,15 @@ class TracedLines(DifferentiableLines):
         self._sketches = sketches
         self._problem = problem = LineProblem(losses, space, w0, directions, class_major)
         self._cache_bytes = cache_bytes
-        bytes_each = _preactivation_bytes(problem)
+        first = LineEvaluator(problem, PreactivationCache(losses.n_blocks, 0))
+        bytes_each = _preactivation_bytes(problem, first)
         room = cache_bytes // max(bytes_each, 1) - 1  # one place stores a0
         self.group = min(_MAX_GROUP, room) if room >= 1 else _MAX_GROUP
         self._cache = PreactivationCache(losses.n_blocks, self.group if room >= 1 else 0)
         worth_sharing = bytes_each >= _SHARED_BYTES * losses.n_blocks
         n_threads = min(torch.get_num_threads(), max(losses.n_blocks, self.group)) if worth_sharing else 1
-        self._evaluators = [LineEvaluator(problem, self._cache) for _ in range(n_threads)]
+        first.cache = self._cache
+        self._evaluators = [first, *(LineEvaluator(problem, self._cache) for _ in range(n_threads - 1))]
 
     def __call__(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> L[n]`` in float64."""
@@ -195,10 +197,10 @@ def _stripes(items: Sequence[_Item], count: int) -> list[Sequence[_Item]]:
     return [items[first:last] for first, last in itertools.pairwise(edges)]
 
 
-def _preactivation_bytes(problem: LineProblem) -> int:
+def _preactivation_bytes(problem: LineProblem, evaluator: LineEvaluator) -> int:
     """Bytes of the pre-activations of all data along one direction."""
     with torch.no_grad(), one_thread():
-        first = LineEvaluator(problem, PreactivationCache(problem.losses.n_blocks, 0)).base(0)
+        first = evaluator.base(0)
     sizes = problem.losses.sizes
     return sum(tensor.nbytes for tensor in first) * sum(sizes) // sizes[0]
 
