@@ -126,7 +126,7 @@ def loss_between(
         lines = start_lines(landscape, first, (torch.ones_like(move) if is_one_point else move)[None])
         loss = _losses(lines, torch.zeros_like(fraction) if is_one_point else fraction)
     functions = metrics_of(landscape, metrics)
-    values = metrics_at(functions, (first + s * move for s in fraction.tolist()))
+    values = metrics_at(functions, fraction.tolist(), lambda s: first + s * move)
     return LossInterpolation(
         fraction=fraction, loss=loss, metric_names=tuple(functions), metric_values=values,
         distance=float(torch.linalg.vector_norm(move.double())),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -194,11 +194,11 @@ class _Points:
                 got=f"NaN at ({float(a[bad]):.6g}, {float(b[bad]):.6g})",
                 hint="Use smaller displacements, or find out why the model returns NaN at this point.",
             )
-        return torch.cat([losses[None], metrics_at(self.metrics, self._weights(a, b))])
+        places = list(zip(a.tolist(), b.tolist(), strict=True))
+        return torch.cat([losses[None], metrics_at(self.metrics, places, self._weights_at)])
 
-    def _weights(self, a: Tensor, b: Tensor) -> Iterator[Tensor]:
-        first, second = self.directions
-        return (self.w0 + y * second + x * first for x, y in zip(a.tolist(), b.tolist(), strict=True))
+    def _weights_at(self, place: tuple[float, float]) -> Tensor:
+        return self.w0 + place[1] * self.directions[1] + place[0] * self.directions[0]
 
 
 def _grid(first: Tensor | None, second: Tensor | None, path: PlanePath | None, n_points: int) -> tuple[Tensor, Tensor]:

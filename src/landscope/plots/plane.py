@@ -28,13 +28,15 @@ def loss_plane(plane: LossPlane, cosine_content: Tensor | None = None) -> go.Fig
             :func:`landscope.noise.cosine_content`.
     """
     names = ("ln L", *plane.metric_names)
-    figure = panels(1, len(names), shared_yaxes=True, subplot_titles=names, horizontal_spacing=_GAP / len(names))
+    titles = names if len(names) > 1 else None
+    figure = panels(1, len(names), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=_GAP / len(names))
     with np.errstate(divide="ignore", invalid="ignore"):
         log_loss = np.log(numbers(plane.loss))
     shown = [np.where(np.isfinite(log_loss), log_loss, np.nan), *numbers(plane.metric_values)]
     for column, (name, values) in enumerate(zip(names, shown, strict=True), start=1):
         right = figure.layout[f"xaxis{column if column > 1 else ''}"].domain[1]
-        place = {"len": 0.9, "thickness": 12, "x": right, "xanchor": "left"}
+        title = {"text": "" if titles else name}
+        place = {"len": 0.9, "thickness": 12, "x": right, "xanchor": "left", "title": title}
         figure.add_contour(
             x=numbers(plane.first), y=numbers(plane.second), z=values.T, name=name, colorscale="Viridis",
             colorbar=place, showscale=True, row=1, col=column, contours=_contours(plane) if column == 1 else None,
@@ -42,7 +44,8 @@ def loss_plane(plane: LossPlane, cosine_content: Tensor | None = None) -> go.Fig
         _add_path(figure, plane, column, _doubt(plane, cosine_content))
         figure.update_xaxes(title_text="displacement a", row=1, col=column)
     figure.update_yaxes(title_text="displacement b", row=1, col=1)
-    figure.update_layout(margin={"t": 60})
+    if len(names) > 1:
+        figure.update_layout(margin={"t": 60})
     return figure
 
 
