@@ -23,6 +23,8 @@ from landscope.trajectory import Trajectory
 __all__ = ["LossPlane", "loss_plane"]
 
 _MAX_HALVINGS = 8
+_POINTS_PER_CALL = 256
+"""Points that share a pass over the data, in which each block of it stays in the cache of the processor."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -177,12 +179,13 @@ class _Points:
     directions: Tensor
 
     def on_grid(self, a: Tensor, b: Tensor, progress: ProgressCallback) -> Tensor:
-        """``a[S1], b[S2] -> values[1 + m, S1, S2]``, one line along the first direction after another."""
-        values = torch.empty(1 + len(self.metrics), len(a), len(b), dtype=torch.float64)
-        for column in range(len(b)):
-            values[:, :, column] = self(a, b[column].expand(len(a)))
-            progress(column + 1, len(b))
-        return values
+        """``a[S1], b[S2] -> values[1 + m, S1, S2]``, some lines along the first direction at a time."""
+        lines: list[Tensor] = []
+        for some in b.split(max(1, _POINTS_PER_CALL // len(a))):
+            found = self(a.repeat(len(some)), some.repeat_interleave(len(a)))
+            lines += found.unflatten(1, (len(some), len(a))).unbind(1)
+            progress(len(lines), len(b))
+        return torch.stack(lines, 2)
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """``a[n], b[n] -> values[1 + m, n]``."""
