@@ -48,7 +48,7 @@ lint: $(VENV)/.dev  ## Run the linters and the type checker
 
 # The peers come without what they need: they pin an older numpy, for parts that are not measured here.
 bench: $(VENV)/.dev  ## Measure speed beside the alternatives, and write docs/results/benchmark.md
-	$(UV_INSTALL) --no-deps loss-landscapes==3.0.6 landscaper==1.3.1 pyhessian==0.1 hessian-eigenthings==1.0.0a5
+	$(UV_INSTALL) --no-deps loss-landscapes==3.0.6 landscaper==1.3.1 rebasin==0.0.47 torchview==0.2.7 graphviz==0.21 pyhessian==0.1 hessian-eigenthings==1.0.0a5
 	$(UV_INSTALL) --no-deps curvlinops-for-pytorch==3.0.1 backpack-for-pytorch==1.7.1 linear-operator einops einconv unfoldNd
 	$(BIN)/python -m benchmarks --json docs/results/benchmark.json --markdown docs/results/benchmark.md
 

@@ -16,6 +16,7 @@ from benchmarks.growth import growth
 from benchmarks.lines import flatness, points, whole_jobs
 from benchmarks.measure import Row
 from benchmarks.modes import modes
+from benchmarks.planes import planes
 from benchmarks.spectra import spectra
 from benchmarks.subject import Subject
 from benchmarks.tasks import tasks
@@ -25,6 +26,7 @@ from benchmarks.transformers import transformers
 GROUPS: dict[str, Callable[[Subject], list[Row]]] = {
     "points": points,
     "flatness": flatness,
+    "planes": planes,
     "architectures": architectures,
     "transformers": transformers,
     "modes": modes,

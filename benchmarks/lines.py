@@ -41,7 +41,7 @@ def points(subject: Subject) -> list[Row]:
     }
     installed = peers.versions()
     lines = {"loss-landscapes": peers.loss_landscapes_line, "landscaper": peers.landscaper_line}
-    for name, version in installed.items():
+    for name, version in ((name, installed[name]) for name in lines if name in installed):
         calls[f"{name} {version}"] = (lines[name](model, data, LAYER, directions[0], _FEW), _FEW)
     times = in_turns({name: call for name, (call, _) in calls.items()}, _REPEATS)
     each = {name: [1e3 * t / calls[name][1] for t in taken] for name, taken in times.items()}
@@ -53,7 +53,7 @@ def points(subject: Subject) -> list[Row]:
     others = [name for name in each if name != "landscope"]
     rows += [Row.of(f"{name} / landscope", "x", ratio(each[name], each["landscope"])) for name in others]
     rows.append(Row.of("landscope / ceiling estimate", "x", [t / best for t in each["landscope"]]))
-    missing = {"loss-landscapes", "landscaper"} - installed.keys()
+    missing = lines.keys() - installed.keys()
     return [*rows, *(Row.of(f"loss at a point: {name}", "ms", math.nan, "not installed") for name in missing)]
 
 

@@ -12,7 +12,7 @@ import landscope as ls
 from benchmarks.measure import Row, in_turns, ratio
 from landscope.adapters.huggingface import language_model_losses
 
-__all__ = ["transformers"]
+__all__ = ["trained", "transformers"]
 
 _WORDS, _LENGTH, _WIDTH, _TEXTS = 50, 32, 64, 32
 _DEPTHS = (4, 6, 8, 12)
@@ -28,7 +28,7 @@ def transformers(subject: object) -> list[Row]:  # noqa: ARG001 - groups share a
 
 
 def _of_depth(depth: int) -> list[Row]:
-    model, texts = _trained(depth)
+    model, texts = trained(depth)
     select = f"transformer.h.{depth - 1}.mlp.*"
     batches = [{"input_ids": part, "labels": part} for part in texts]
     with warnings.catch_warnings():
@@ -63,7 +63,7 @@ def _products(depth: int) -> float:
     return (depth * (12 * square + attention) + head) / (8 * square + head)
 
 
-def _trained(depth: int) -> tuple[nn.Module, list[Tensor]]:
+def trained(depth: int) -> tuple[nn.Module, list[Tensor]]:
     """A model after a few steps on texts in which each word follows from the one before, two times out of three."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(_WORDS, (4 * _TEXTS, _LENGTH), generator=generator)

@@ -105,6 +105,16 @@ VALID = {
     ),
     "landscape.trace": (landscape.trace, {"landscape": WELL, "w0": ORIGIN, "n_probes": 2, "seed": 0}),
     "landscape.diagonal": (landscape.diagonal, {"landscape": WELL, "w0": ORIGIN, "n_probes": 2, "seed": 0}),
+    "loss_plane": (
+        ls.loss_plane,
+        {
+            "landscape": WELL, "w0": ORIGIN, "directions": AXES[:2], "first": LINE, "second": LINE, "refine": 1,
+            "n_points": 3,
+        },
+    ),
+    "landscape.loss_between": (
+        landscape.loss_between, {"landscape": WELL, "first": ORIGIN, "second": AXES[0], "n_points": 3},
+    ),
     "penalties.scaled_penalty": (penalties.scaled_penalty, {"penalty": PENALTY, "factor": 2.0}),
     "memory.Budget": (ls.memory.Budget, {"rise": 0.1, "absolute": 0.1, "every": 2}),
     "TaskMemory.budget": (

@@ -19,16 +19,16 @@ FROZEN = {
         open_trajectory penalties plots principal_modes save study surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
-        Directions ModesOverTraining gauss_newton gradient_noise hessian log_spaced_ranks modes_over_training moving
-        principal_modes principal_variances random subspace_overlap
+        Directions ModesOverTraining filter_normalised gauss_newton gradient_noise hessian log_spaced_ranks
+        modes_over_training moving principal_modes principal_variances random subspace_overlap
     """,
     "landscope.landscape": """
-        Basin BatchSharpness Diagonal Flatness InvariantFlatness LearningCoefficient LossForms LossPlane LossProfiles
-        Preconditioned PreconditionedMinibatches ProfileFits SpectralDensity Trace adam_preconditioner basin
-        batch_sharpness diagonal directional_curvature fit_profiles flatness flatness_until_flat invariant_flatness
-        layer_scale
-        learning_coefficient learning_dimension learning_dimension_over_time loss_forms loss_plane loss_profiles
-        sharp_dimension sharp_dimension_is_bound spectral_density trace
+        Basin BatchSharpness Diagonal Flatness InvariantFlatness LearningCoefficient LossForms LossInterpolation
+        LossPlane LossProfiles Preconditioned PreconditionedMinibatches ProfileFits SpectralDensity Trace
+        adam_preconditioner align_units basin batch_sharpness diagonal directional_curvature fit_profiles flatness
+        flatness_until_flat invariant_flatness layer_scale learning_coefficient learning_dimension
+        learning_dimension_over_time loss_between loss_forms loss_plane loss_profiles sharp_dimension
+        sharp_dimension_is_bound spectral_density trace
     """,
     "landscope.law": """
         Equilibrium Exponents InverseRelation OneWindow PowerLaw RunLimit WindowLimit equilibrium
@@ -56,20 +56,18 @@ FROZEN = {
         scaled_penalty uncoupled_penalty
     """,
     "landscope.plots": """
-        accumulated_variance active_modes as_html cooling_rates_against_flatness
-        correlation_time_against_flatness correlation_time_by_sampling correlation_times_from_velocities
-        equilibrium exponents fields flatness_against_rank flatness_and_curvature flatness_at_two_levels
-        invariant_flatness inverse_loss_over_training learning_coefficient log_loss_profiles loss_along_drift
+        accumulated_variance active_modes as_html cooling_rates_against_flatness correlation_time_against_flatness
+        correlation_time_by_sampling correlation_times_from_velocities equilibrium exponents fields
+        flatness_against_rank flatness_and_curvature flatness_at_two_levels invariant_flatness
+        inverse_loss_over_training learning_coefficient log_loss_profiles loss_along_drift loss_between
         loss_forms_along_drift loss_plane loss_profiles mean_squared_displacement minibatch_profiles
         modes_over_training noise_against_curvature noise_against_flatness noise_scale noise_scale_over_training
-        oscillation_by_direction path_in_plane psi_against_window
-        psi_in_growing_windows response_and_correlation response_temperature sharpness_over_training
-        spectral_density spectrum_exponents spring_predictions spring_statistics stationarity
-        temperature_against_flatness
-        temperature_against_loss temperature_over_training temperature_profiles
-        temperature_profiles_over_training training_curves values_against_rank variance_after_correction
-        variance_against_flatness variance_against_window variance_along_curvature variance_and_relaxation
-        variance_spectrum velocity_autocorrelation
+        oscillation_by_direction path_in_plane psi_against_window psi_in_growing_windows response_and_correlation
+        response_temperature sharpness_over_training spectral_density spectrum_exponents spring_predictions
+        spring_statistics stationarity temperature_against_flatness temperature_against_loss
+        temperature_over_training temperature_profiles temperature_profiles_over_training training_curves
+        values_against_rank variance_after_correction variance_against_flatness variance_against_window
+        variance_along_curvature variance_and_relaxation variance_spectrum velocity_autocorrelation
     """,
     "landscope.surrogates": """
         NoisyGradientDescent SURROGATES Surrogate crossover_curvature epoch_noise_share epoch_noise_time

@@ -18,6 +18,9 @@ from landscope.protocols import LossLandscape
 
 __all__ = ["DifferentiableLines", "PlainBatchLines", "PlainLines"]
 
+_NUMBERS_PER_CALL = 2**24
+"""Weights of all points in one call: 64 MB in float32, whatever the size of the network."""
+
 
 @in_full_precision
 class PlainLines:
@@ -29,7 +32,8 @@ class PlainLines:
         landscape: Any landscape.
         w0: Start of the lines, ``[N]``.
         directions: Directions of the lines, ``[k, N]``.
-        points_per_call: Number of points in one call. A formula evaluates many points at once, a network one.
+        points_per_call: Number of points in one call, fewer where the weights are many. A formula evaluates many points
+            at once, a network one.
 
     Example:
         >>> import torch
@@ -41,23 +45,37 @@ class PlainLines:
     group = 64
 
     def __init__(self, landscape: LossLandscape, w0: Tensor, directions: Tensor, points_per_call: int = 256) -> None:
-        self._landscape, self._points_per_call = landscape, points_per_call
+        self._landscape = landscape
         self._w0, self._directions = _precise(landscape, w0), directions
+        self._points_per_call = min(points_per_call, max(1, _NUMBERS_PER_CALL // max(1, w0.numel())))
 
     @torch.no_grad()
     def __call__(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> L[n]`` in float64."""
-        # What goes to a GPU need not be waited for.
-        step = displacement.to(device=self._w0.device, dtype=self._w0.dtype, non_blocking=True)[:, None]
         losses = [
-            _losses_at(self._landscape, self._w0 + part_step * self._directions[part].to(self._w0))
-            for part, part_step in zip(
+            _losses_at(self._landscape, self._w0 + step * self._directions[part].to(self._w0))
+            for part, step in zip(
                 index.to(self._w0.device, non_blocking=True).split(self._points_per_call),
-                step.split(self._points_per_call),
+                self._steps(displacement),
                 strict=True,
             )
         ]
         return torch.cat(losses)
+
+    @torch.no_grad()
+    def plane(self, first: Tensor, second: Tensor) -> Tensor:
+        """``first[n], second[n] -> L(w0 + first p_0 + second p_1)[n]`` in float64."""
+        along, across = self._directions[:2].to(self._w0)
+        losses = [
+            _losses_at(self._landscape, self._w0 + b * across + a * along)
+            for a, b in zip(self._steps(first), self._steps(second), strict=True)
+        ]
+        return torch.cat(losses)
+
+    def _steps(self, displacement: Tensor) -> tuple[Tensor, ...]:
+        """Displacements ``[n, 1]``, those of one call after another; what goes to a GPU need not be waited for."""
+        steps = displacement.to(device=self._w0.device, dtype=self._w0.dtype, non_blocking=True)[:, None]
+        return steps.split(self._points_per_call)
 
 
 def _losses_at(landscape: LossLandscape, points: Tensor) -> Tensor:

@@ -16,6 +16,10 @@ def profiles(metrics):
     return ls.loss_profiles(BOWL, W0, torch.eye(2), STEPS, metrics=metrics)
 
 
+def between(first, second):
+    return ls.landscape.loss_between(BOWL, first, second)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -29,6 +33,12 @@ def profiles(metrics):
         (lambda: ls.loss_plane(BOWL, W0, torch.eye(2), [0.0, 1.0], STEPS), "first as a tensor of displacements"),
         (lambda: ls.loss_plane(BOWL, W0, torch.eye(2), STEPS, torch.ones(1, 1)), r"second .* got shape \(1, 1\)"),
         (lambda: ls.loss_plane(nn.Linear(1, 1), W0, torch.eye(2), STEPS, STEPS), "a landscape, a function of weights"),
+        (lambda: between(W0, nn.Linear(1, 1)), r"the second solution as a tensor w\[N\]; got Linear"),
+        (lambda: between(torch.zeros(1, 2), W0), r"the first solution as a tensor w\[N\]; got shape \(1, 2\)"),
+        (lambda: between(W0, torch.zeros(3)), "second"),
+        (lambda: ls.landscape.align_units(nn.Linear(2, 1), nn.Linear(2, 1).state_dict()), "the reference"),
+        (lambda: ls.directions.filter_normalised(torch.ones(1, 2), W0, nn.Linear(1, 1)), "the space"),
+        (lambda: ls.loss_plane(BOWL, W0, torch.eye(2), trajectory=torch.ones(2, 2)), "a Trajectory; got an object"),
     ],
 )  # fmt: skip
 def test_a_slip_is_named(call, message):

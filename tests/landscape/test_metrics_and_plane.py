@@ -9,6 +9,7 @@ from torch import nn
 import landscope as ls
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError
 from landscope.landscape import loss_plane
+from landscope.landscape.metrics import metrics_at
 from landscope.synthetic import QuadraticBowl
 
 
@@ -52,6 +53,14 @@ def test_a_plane_has_the_first_direction_along_its_first_axis():
     traces = found.plot().data
     assert [trace.name for trace in traces] == ["ln L", "accuracy"]
     assert traces[1].z.shape == (2, 3)  # plotly wants a row for each y
+
+
+def test_without_metrics_no_weights_are_made():
+    def weights_at(place):
+        raise AssertionError(place)
+
+    assert metrics_at({}, [1, 2], weights_at).shape == (0, 2)
+    assert metrics_at({"double": lambda w: 2 * w}, [1, 2], float).tolist() == [[2.0, 4.0]]
 
 
 def test_a_formula_takes_functions_of_the_weights():

@@ -1,6 +1,7 @@
 """Directions in weight space: principal modes, Hessian and gradient-noise eigenvectors, random ones."""
 
 from landscope.directions.directions import Directions
+from landscope.directions.filter_normalised import filter_normalised
 from landscope.directions.gauss_newton_eigenvectors import gauss_newton_eigenvectors as gauss_newton
 from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors as gradient_noise
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors as hessian
@@ -15,6 +16,7 @@ __all__ = [
     "Directions",
     "ModesOverTraining",
     "modes_over_training",
+    "filter_normalised",
     "principal_modes",
     "principal_variances",
     "gauss_newton",

@@ -1,5 +1,7 @@
 """The loss along directions: profiles (Eq. 6), flatness (Eq. 7), curvature, effective dimensions."""
 
+from landscope.landscape.align import align_units
+from landscope.landscape.barrier import LossInterpolation, loss_between
 from landscope.landscape.basin import Basin, basin, layer_scale
 from landscope.landscape.curvature import directional_curvature
 from landscope.landscape.diagonal import Diagonal, diagonal
@@ -29,6 +31,7 @@ __all__ = [
     "LossForms",
     "InvariantFlatness",
     "LearningCoefficient",
+    "LossInterpolation",
     "LossPlane",
     "LossProfiles",
     "Preconditioned",
@@ -37,6 +40,7 @@ __all__ = [
     "SpectralDensity",
     "Trace",
     "adam_preconditioner",
+    "align_units",
     "basin",
     "batch_sharpness",
     "diagonal",
@@ -49,6 +53,7 @@ __all__ = [
     "learning_coefficient",
     "learning_dimension",
     "learning_dimension_over_time",
+    "loss_between",
     "loss_forms",
     "loss_plane",
     "loss_profiles",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainLines
 from landscope.protocols import Lines, LossLandscape
 
-__all__ = ["CentredLines", "lines_of", "start_lines", "steps_for"]
+__all__ = ["CentredLines", "lines_of", "plane_of", "start_lines", "steps_for"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +59,28 @@ def lines_of(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Lines:
     """The lines of a landscape by its own way, or by plain calls."""
     own = getattr(landscape, "lines", None)
     return PlainLines(landscape, w0, directions.to(w0.dtype)) if own is None else own(w0, directions)
+
+
+def plane_of(
+    landscape: LossLandscape, lines: Lines, w0: Tensor, directions: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """``first[n], second[n] -> L(w0 + first p_0 + second p_1)[n]``, by the lines along p_0 and p_1 that were made.
+
+    Lines without a ``plane`` of their own are made again for each value of ``second``.
+    """
+    own = getattr(lines, "plane", None)
+    if own is not None:
+        return own
+
+    def by_lines(first: Tensor, second: Tensor) -> Tensor:
+        losses = torch.empty(len(first), dtype=torch.float64)
+        for offset in second.unique().tolist():
+            here = second == offset
+            along = lines_of(landscape, w0 + offset * directions[1], directions[:1])
+            losses[here] = along(torch.zeros(int(here.sum()), dtype=torch.long), first[here])
+        return losses
+
+    return by_lines
 
 
 def start_lines(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> CentredLines:

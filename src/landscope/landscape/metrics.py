@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from landscope.protocols import LossLandscape
 
 __all__ = ["Metrics", "metrics_at", "metrics_of"]
 
+_Place = TypeVar("_Place")
 Metrics = Mapping[str, Callable[[Any], Any]]
 """Name -> ``f(model)`` for a landscape of a model, ``f(w[N])`` for any other; each gives one number."""
 
@@ -56,7 +57,11 @@ def _of_weights(function: Callable[[Any], Any]) -> Callable[[Tensor], float]:
     return value
 
 
-def metrics_at(metrics: Mapping[str, Callable[[Tensor], float]], points: Iterable[Tensor]) -> Tensor:
-    """``points -> values[m, points]`` of each metric, in float64."""
-    rows = [[function(point) for function in metrics.values()] for point in points]
+def metrics_at(
+    metrics: Mapping[str, Callable[[Tensor], float]], places: Sequence[_Place], weights_at: Callable[[_Place], Tensor]
+) -> Tensor:
+    """``places[n] -> values[m, n]`` of each metric, in float64; without metrics no weights are made."""
+    if not metrics:
+        return torch.empty(0, len(places), dtype=torch.float64)
+    rows = [[function(w) for function in metrics.values()] for w in map(weights_at, places)]
     return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), len(metrics)).T.contiguous()

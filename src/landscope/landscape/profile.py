@@ -97,7 +97,7 @@ def loss_profiles(
         loss[rows] = lines.losses(index, steps[rows].flatten()).view(len(rows), -1)
         for row in rows.tolist():
             direction = directions[row].to(w0)
-            values[:, row] = metrics_at(functions, (w0 + step * direction for step in steps[row].tolist()))
+            values[:, row] = metrics_at(functions, steps[row].tolist(), lambda step, p=direction: w0 + step * p)
         if progress is not None:
             progress(int(rows[-1]) + 1, count)
     return LossProfiles(

@@ -1,5 +1,6 @@
 """Interactive figures of results; they draw given numbers and compute nothing else."""
 
+from landscope.plots.between import *  # noqa: F403
 from landscope.plots.controls import *  # noqa: F403
 from landscope.plots.edge import *  # noqa: F403
 from landscope.plots.fields import *  # noqa: F403

@@ -7,6 +7,7 @@ import torch
 
 from landscope.directions.directions import Directions
 from landscope.landscape.profile import LossProfiles
+from landscope.plots.between import loss_between
 from landscope.plots.controls import variance_after_correction, variance_against_window
 from landscope.plots.edge import oscillation_by_direction
 from landscope.plots.invariant import invariant_flatness, learning_coefficient
@@ -58,6 +59,7 @@ def _profiles(profiles: LossProfiles) -> go.Figure:
 for _kind, _draw in {
     "directions": values_against_rank,
     "flatness": lambda found: flatness_against_rank(found, ()),
+    "loss_interpolation": loss_between,
     "loss_profiles": _profiles,
     "loss_plane": loss_plane,
     "spectral_density": spectral_density,

@@ -68,6 +68,14 @@ CAPTIONS = {
         "with the run's noise and curvature in a window of the same length. A law that green shows too comes from "
         "noise, curvature and the length of the window.",
     ),
+    "loss_plane": (
+        "Plane of modes 1 and 2.",
+        "ln L on all training samples in the plane of modes 1 and 2 through w₀, and the projected path of the window; "
+        "weights that were not recorded stay as at w₀. The path is not in the plane: the less of its motion the "
+        "plane shows, the less its contours say of the loss on the path. These modes show the most variance of all "
+        "planes, and a random walk draws an arc here too: near 1, the cosine content says that the shape of the path "
+        "cannot be told from that of a random walk.",
+    ),
     "variance_along_curvature": (
         "A window without end.",
         "Variance along eigenvectors of the curvature against flatness along them: measured (blue), expected of a "

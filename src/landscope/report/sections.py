@@ -40,7 +40,7 @@ SECTIONS = (
         "Fig. 2: flatness",
         "law",
         ("loss_profiles", "log_loss_profiles", "flatness_against_rank", "variance_against_flatness",
-         "variance_along_curvature"),
+         "variance_along_curvature", "loss_plane"),
     ),
     FigureSection(
         "noise",

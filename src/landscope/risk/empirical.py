@@ -240,6 +240,11 @@ class EmpiricalRisk(SampledRisk, HasModel):
         """Whether the model is traced; if not, stored layers are skipped, and the rest runs as it is."""
         return isinstance(self._blocks, TracedLosses)
 
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether the model has running statistics, which stay the same at all weights."""
+        return self._batch_norm == "kept" and bool(updating_layers(self._model))
+
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The risk at ``w``.
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,18 @@ from landscope.risk.evaluation import TracedLosses, replica
 from landscope.risk.losses import cross_entropy_of_margins, margins_of, smooth_cross_entropy_of_margins
 from landscope.risk.tracing import affine_shift, in_place, substituted_call
 
-__all__ = ["LineProblem", "PreactivationCache", "LineEvaluator"]
+__all__ = ["Line", "LineProblem", "PreactivationCache", "LineEvaluator"]
 
 Preactivations = tuple[Tensor, ...]
 """The outputs of the affine nodes for one block of data."""
+
+
+class Line(NamedTuple):
+    """A line along a direction, from w0 or, in a plane, from w0 moved by ``offset`` along the direction ``across``."""
+
+    direction: int
+    across: int | None = None
+    offset: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +77,7 @@ class PreactivationCache:
             for spare, shift in zip(self._spare, self._known.pop(i), strict=True):
                 if shift is not None:
                     spare.append(shift)
-        for i in wanted:
+        for i in sorted(wanted)[: self._room]:
             self._known.setdefault(i, [None] * self._n_blocks)
 
     def get(
@@ -98,34 +106,43 @@ class LineEvaluator:
     """The evaluation in one thread, with its own module objects and buffers on shared tensors."""
 
     def __init__(self, problem: LineProblem, cache: PreactivationCache) -> None:
-        self._problem, self._cache, self._split = problem, cache, problem.losses.split
+        self._problem, self.cache, self._split = problem, cache, problem.losses.split
         self._affine = [dataclasses.replace(node, module=replica(node.module)) for node in self._split.affine]
         self._tail = replica(self._split.tail)
         self._tail_in_place = in_place(self._tail, n_overwritable=len(self._affine))
-        self._buffers: dict[int, Tensor] = {}
+        self._buffers: dict[tuple[str, int], Tensor] = {}
         self._heads: dict[int, tuple[Tensor, Tensor | None]] = {}
 
     @torch.no_grad()
     def evaluate(
-        self, block: int, points: dict[int, list[int]], steps: list[float], keep: Callable[[int, Tensor], None]
+        self, block: int, points: dict[Line, list[int]], steps: list[float], keep: Callable[[int, Tensor], None]
     ) -> Tensor | float:
         """Pass the losses of one block at each point to ``keep``, which must read them at once; return their weight."""
         base, weight = self.base(block), 0.0
         rest = self._rest(block)
         # All points use the same buffers, because an allocation takes longer than a sum.
-        shifted = [self._buffer(node, a) for node, a in enumerate(base)]
-        for direction, positions in points.items():
-            shift = self.shift(direction, block)
+        shifted = [self._buffer("shifted", node, a) for node, a in enumerate(base)]
+        for line, positions in points.items():
+            start, shift = self._start(line, block, base), self.shift(line.direction, block)
             for position in positions:
-                for a, q, into in zip(base, shift, shifted, strict=True):
+                for a, q, into in zip(start, shift, shifted, strict=True):
                     torch.add(a, q, alpha=steps[position], out=into)
-                losses, weight = self._losses(block, shifted, rest, self._parameters(direction, steps[position]))
+                losses, weight = self._losses(block, shifted, rest, self._parameters(line, steps[position]))
                 keep(position, losses)
         return weight.sum() if isinstance(weight, Tensor) else weight
 
+    def _start(self, line: Line, block: int, base: Preactivations) -> Preactivations:
+        """The outputs of the affine nodes at the start of a line."""
+        if line.across is None:
+            return base
+        start = tuple(self._buffer("start", node, a) for node, a in enumerate(base))
+        for a, q, into in zip(base, self.shift(line.across, block), start, strict=True):
+            torch.add(a, q, alpha=line.offset, out=into)
+        return start
+
     def base(self, block: int) -> Preactivations:
         """The outputs of the affine nodes at w0."""
-        return self._cache.get(None, block, lambda _: self._base(block))
+        return self.cache.get(None, block, lambda _: self._base(block))
 
     def _base(self, block: int) -> Preactivations:
         parameters = self._problem.space.unflatten(self._problem.w0)
@@ -138,7 +155,7 @@ class LineEvaluator:
 
     def shift(self, direction: int, block: int) -> Preactivations:
         """The change of these outputs by one unit along a direction."""
-        return self._cache.get(direction, block, lambda spare: self._shift(direction, block, spare))
+        return self.cache.get(direction, block, lambda spare: self._shift(direction, block, spare))
 
     def _shift(self, direction: int, block: int, spare: Preactivations | None) -> Preactivations:
         parameters = self._problem.space.unflatten(self._problem.directions[direction])
@@ -158,17 +175,19 @@ class LineEvaluator:
             return margins_of(logits, targets)
         return logits - logits.gather(0, targets[None])
 
-    def _buffer(self, node: int, like: Tensor) -> Tensor:
-        buffer = self._buffers.get(node)
+    def _buffer(self, use: str, node: int, like: Tensor) -> Tensor:
+        buffer = self._buffers.get((use, node))
         if buffer is None or buffer.numel() < like.numel():
-            buffer = self._buffers[node] = torch.empty(like.numel(), dtype=like.dtype, device=like.device)
+            buffer = self._buffers[use, node] = torch.empty(like.numel(), dtype=like.dtype, device=like.device)
         return buffer[: like.numel()].view(like.shape)
 
-    def _parameters(self, direction: int, step: float) -> dict[str, Tensor]:
+    def _parameters(self, line: Line, step: float) -> dict[str, Tensor]:
         """The selected parameters at this point, if the tail reads them."""
         if not self._split.tail_names:
             return {}
-        return self._problem.space.unflatten(self._problem.w0 + step * self._problem.directions[direction])
+        directions = self._problem.directions
+        start = self._problem.w0 if line.across is None else self._problem.w0 + line.offset * directions[line.across]
+        return self._problem.space.unflatten(start + step * directions[line.direction])
 
     def _rest(self, block: int) -> list[Any]:
         """The prefix outputs that the tail reads."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,10 +15,12 @@ from landscope.full_precision import in_full_precision
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import DifferentiableLines
 from landscope.risk.evaluation import TracedLosses
-from landscope.risk.line_evaluator import LineEvaluator, LineProblem, PreactivationCache
+from landscope.risk.line_evaluator import Line, LineEvaluator, LineProblem, PreactivationCache
 from landscope.threads import one_thread
 
 __all__ = ["TracedLines"]
+
+_Item = TypeVar("_Item")
 
 _SHARED_BYTES = 2**18
 """Bytes of pre-activations in a block from which on threads are faster; below, they wait for Python's lock."""
@@ -59,23 +62,38 @@ class TracedLines(DifferentiableLines):
         self._sketches = sketches
         self._problem = problem = LineProblem(losses, space, w0, directions, class_major)
         self._cache_bytes = cache_bytes
-        bytes_each = _preactivation_bytes(problem)
+        first = LineEvaluator(problem, PreactivationCache(losses.n_blocks, 0))
+        bytes_each = _preactivation_bytes(problem, first)
         room = cache_bytes // max(bytes_each, 1) - 1  # one place stores a0
         self.group = min(_MAX_GROUP, room) if room >= 1 else _MAX_GROUP
         self._cache = PreactivationCache(losses.n_blocks, self.group if room >= 1 else 0)
         worth_sharing = bytes_each >= _SHARED_BYTES * losses.n_blocks
         n_threads = min(torch.get_num_threads(), max(losses.n_blocks, self.group)) if worth_sharing else 1
-        self._evaluators = [LineEvaluator(problem, self._cache) for _ in range(n_threads)]
+        first.cache = self._cache
+        self._evaluators = [first, *(LineEvaluator(problem, self._cache) for _ in range(n_threads - 1))]
 
     def __call__(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> L[n]`` in float64."""
+        return self._means(_along(index), displacement)
+
+    def plane(self, first: Tensor, second: Tensor) -> Tensor:
+        """``first[n], second[n] -> L(w0 + first p_0 + second p_1)[n]`` in float64.
+
+        Points with the same ``second`` share the sum of the pre-activations at w0 and their shift along p_1.
+        """
+        points: dict[Line, list[int]] = {}
+        for position, offset in enumerate(second.tolist()):
+            points.setdefault(Line(0, 1, offset), []).append(position)
+        return self._means(points, first)
+
+    def _means(self, points: dict[Line, list[int]], displacement: Tensor) -> Tensor:
         shape, device = (self._problem.losses.n_blocks, len(displacement)), self._summing_device
         sums = torch.zeros(shape, dtype=torch.float64, device=device)  # there until all are made: a copy waits for them
 
         def add_up(block: int, point: int, losses: Tensor) -> None:
             sums[block, point] = for_float64(losses).sum(dtype=torch.float64)
 
-        weights = self._evaluate(index, displacement, add_up)
+        weights = self._evaluate(points, displacement, add_up)
         on_host = torch.cat([sums, weights[:, None]], dim=1).cpu()
         total = torch.zeros(len(displacement), dtype=torch.float64)
         # One block after another, because a sum over an axis may change the order of the last terms.
@@ -91,7 +109,7 @@ class TracedLines(DifferentiableLines):
         def keep(block: int, point: int, values: Tensor) -> None:
             losses[point, starts[block] : starts[block + 1]] = values
 
-        self._evaluate(index, displacement, keep)
+        self._evaluate(_along(index), displacement, keep)
         return self._problem.losses.in_data_order(losses)
 
     def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
@@ -132,15 +150,15 @@ class TracedLines(DifferentiableLines):
             sketches=self._sketches[1:],
         )
 
-    def _evaluate(self, index: Tensor, displacement: Tensor, keep: Callable[[int, int, Tensor], None]) -> Tensor:
+    def _evaluate(
+        self, points: dict[Line, list[int]], displacement: Tensor, keep: Callable[[int, int, Tensor], None]
+    ) -> Tensor:
         """Pass the losses of every block at every point to ``keep``, and return the weights of the blocks."""
-        index = index.cpu()
-        points = {int(i): (index == i).nonzero().flatten().tolist() for i in index.unique()}
         steps = displacement.tolist()
-        self._cache.make_room(set(points))
+        self._cache.make_room({i for line in points for i in (line.direction, line.across) if i is not None})
         weights = torch.zeros(self._problem.losses.n_blocks, dtype=torch.float64, device=self._summing_device)
 
-        def evaluate(evaluator: LineEvaluator, blocks: Sequence[int], points: dict[int, list[int]]) -> None:
+        def evaluate(evaluator: LineEvaluator, blocks: Sequence[int], points: dict[Line, list[int]]) -> None:
             for block in blocks:
                 weights[block] = evaluator.evaluate(
                     block, points, steps, lambda p, losses, block=block: keep(block, p, losses)
@@ -158,27 +176,31 @@ class TracedLines(DifferentiableLines):
     def _summing_device(self) -> torch.device:
         return device_with_float64(self._problem.w0.device)
 
-    def _shares(self, points: dict[int, list[int]]) -> list[tuple[Sequence[int], dict[int, list[int]]]]:
-        """The work of each thread: some blocks, or some directions if there are few blocks."""
-        blocks, directions = range(self._problem.losses.n_blocks), list(points)
+    def _shares(self, points: dict[Line, list[int]]) -> list[tuple[Sequence[int], dict[Line, list[int]]]]:
+        """The work of each thread: some blocks, or some lines if there are few blocks."""
+        blocks, lines = range(self._problem.losses.n_blocks), list(points)
         n_threads = len(self._evaluators)
-        if len(blocks) >= min(n_threads, len(directions)):
+        if len(blocks) >= min(n_threads, len(lines)):
             return [(part, points) for part in _stripes(blocks, min(n_threads, len(blocks)))]
-        return [
-            (blocks, {i: points[i] for i in part}) for part in _stripes(directions, min(n_threads, len(directions)))
-        ]
+        return [(blocks, {line: points[line] for line in part}) for part in _stripes(lines, min(n_threads, len(lines)))]
 
 
-def _stripes(items: Sequence[int], count: int) -> list[Sequence[int]]:
+def _along(index: Tensor) -> dict[Line, list[int]]:
+    """The positions of the points of each line through w0."""
+    index = index.cpu()
+    return {Line(int(i)): (index == i).nonzero().flatten().tolist() for i in index.unique()}
+
+
+def _stripes(items: Sequence[_Item], count: int) -> list[Sequence[_Item]]:
     """Cut into contiguous parts of nearly equal length, because neighbours share the cache."""
     edges = [round(part * len(items) / count) for part in range(count + 1)]
     return [items[first:last] for first, last in itertools.pairwise(edges)]
 
 
-def _preactivation_bytes(problem: LineProblem) -> int:
+def _preactivation_bytes(problem: LineProblem, evaluator: LineEvaluator) -> int:
     """Bytes of the pre-activations of all data along one direction."""
     with torch.no_grad(), one_thread():
-        first = LineEvaluator(problem, PreactivationCache(problem.losses.n_blocks, 0)).base(0)
+        first = evaluator.base(0)
     sizes = problem.losses.sizes
     return sum(tensor.nbytes for tensor in first) * sum(sizes) // sizes[0]
 

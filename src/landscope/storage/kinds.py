@@ -33,6 +33,7 @@ MODULES = {
     "learning_coefficient": "landscape.learning_coefficient",
     "learning_phases": "noise.drift",
     "log_hessian": "noise.log_hessian",
+    "loss_interpolation": "landscape.barrier",
     "loss_plane": "landscape.plane",
     "loss_profiles": "landscape.profile",
     "low_rank_kronecker_penalty": "penalties.low_rank",

@@ -123,6 +123,10 @@ FIGURES: dict[str, StudyFigure] = {
         (saved.PROFILES, saved.PROFILE_FITS, saved.DRAWN_MODES, saved.FLATNESS),
         lambda _, drawn, fits, modes, widths: plots.log_loss_profiles(drawn, fits, modes.ranks, widths),
     ),
+    "loss_plane": StudyFigure(
+        (saved.PLANE, saved.STATISTICS),
+        lambda _, plane, statistics: plots.loss_plane(plane, statistics.cosine_content[:2]),
+    ),
     "flatness_against_rank": _against_flatness(
         (saved.FLATNESS,), lambda a, widths: plots.flatness_against_rank(widths, a.nulls)
     ),

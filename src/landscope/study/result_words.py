@@ -50,6 +50,7 @@ _WORDS = (
     ("flatness", "the flatness of the modes", _EVERY),
     ("drawn-modes", "the loss profiles", _EVERY),
     ("profile", "the loss profiles", _EVERY),
+    ("plane", "the loss in the plane of two modes", _EVERY),
     ("rounding", "the steps that rounding takes away", _EVERY),
 )  # fmt: skip
 """Begin of the name of a result, what it is, and the stage or the call that makes it; the first that fits."""

@@ -7,7 +7,14 @@ from typing import Generic, TypeVar
 
 from landscope.directions.directions import Directions
 from landscope.directions.over_training import ModesOverTraining
-from landscope.landscape import Flatness, InvariantFlatness, LearningCoefficient, LossProfiles, ProfileFits
+from landscope.landscape import (
+    Flatness,
+    InvariantFlatness,
+    LearningCoefficient,
+    LossPlane,
+    LossProfiles,
+    ProfileFits,
+)
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
@@ -78,6 +85,7 @@ FLATNESS_PIECES = "flatness-from-"
 PROFILES = Saved("profiles", LossProfiles)
 PROFILE_FITS = Saved("profile-fits", ProfileFits)
 DRAWN_MODES = Saved("drawn-modes", DrawnModes)
+PLANE = Saved("plane", LossPlane)
 
 TRAINING = Saved("training", TrainingHistory)
 

@@ -22,7 +22,7 @@ from landscope.training_history import TrainingHistory
 from small_run import SMALL, assert_same
 
 ARTEFACTS = (
-    "training", "rounding", "spectrum", "modes", "statistics", "statistics-fresh", "flatness", "profiles",
+    "training", "rounding", "spectrum", "modes", "statistics", "statistics-fresh", "flatness", "profiles", "plane",
     "profile-fits", "drawn-modes", "exponents-shuffled-0", "exponents-in-sample", "exponents-fresh",
 )  # fmt: skip
 

@@ -1,0 +1,31 @@
+"""The loss between two solutions, and other quantities below it."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from landscope.landscape.barrier import LossInterpolation
+from landscope.plots.style import HEIGHT, NULL, OWN, add_level, numbers, panels
+
+__all__ = ["loss_between"]
+
+
+def loss_between(line: LossInterpolation) -> go.Figure:
+    """The loss on the line between two solutions with the barrier above its ends, and below it each metric."""
+    names = ("loss", *line.metric_names)
+    figure = panels(len(names), 1, shared_xaxes=True, vertical_spacing=0.06)
+    x = numbers(line.fraction)
+    for row, (name, values) in enumerate(zip(names, (line.loss, *line.metric_values), strict=True), start=1):
+        figure.add_scatter(
+            x=x, y=numbers(values), name=name, mode="lines+markers", marker={"size": 4, "color": OWN},
+            line={"color": OWN}, showlegend=row == 1, row=row, col=1,
+        )  # fmt: skip
+        figure.update_yaxes(title_text=name, row=row, col=1)
+    figure.add_scatter(
+        x=x[[0, -1]], y=numbers(line.loss)[[0, -1]], name="between the ends", mode="lines",
+        line={"color": NULL, "dash": "dash"}, row=1, col=1,
+    )  # fmt: skip
+    add_level(figure, line.highest, f"barrier {line.barrier:.3g}", NULL, upright=True, row=1, col=1)
+    figure.update_xaxes(title_text="fraction of the way", row=len(names), col=1)
+    figure.update_layout(height=HEIGHT + 160 * len(line.metric_names))
+    return figure
