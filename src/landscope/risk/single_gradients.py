@@ -71,7 +71,9 @@ class SingleGradients:
         with torch.enable_grad():
             tensors = self.axes.first(self.source.outputs(self.parameters | free, self.block).tensors)
             for row in rows:
-                own = [(out[row], slope[row].to(out)) for out, slope in zip(tensors, slopes, strict=True)]
+                both = zip(tensors, slopes, strict=True)
+                # No output depends on the weights of a head that this task does not use.
+                own = [(out[row], slope[row].to(out)) for out, slope in both if out.requires_grad]
                 if any(bool(slope.any()) for _, slope in own):
                     found = torch.autograd.grad(
                         [out for out, _ in own], list(free.values()), [slope for _, slope in own],
