@@ -20,6 +20,7 @@ from landscope.landscape import diagonal, spectral_density, trace
 __all__ = ["spectra"]
 
 _SAMPLES = 2000
+_PART, _LAYER = f"{_SAMPLES:,} samples", "2,500 weights"
 _RTOL = 1e-3
 """Largest residual |Hp - value p|, over the value or a hundredth of the largest of all, measured by landscope."""
 
@@ -40,7 +41,7 @@ def spectra(subject: Subject) -> list[Row]:
     inputs, targets = subject.data
     data = inputs[:_SAMPLES], targets[:_SAMPLES]
     rows: list[Row] = []
-    for name, select in ((f"all {_count(subject.model):,} weights", None), ("2,500 weights", LAYER)):
+    for name, select in ((f"all {_count(subject.model):,} weights", None), (_LAYER, LAYER)):
         case = _Case(subject.model, data, select)
         # The Hessian of the layer alone has no negative eigenvalue, and many that are zero.
         ends = [("largest", 1), ("largest", 10)] + ([("smallest", 1)] if select is None else [])
@@ -86,7 +87,7 @@ class _Case:
 
     def pairs_rows(self, name: str, which: str, n_pairs: int) -> list[Row]:
         """Products and seconds until the residual is small enough, of every package that has such a solver."""
-        label = f"{name}, {n_pairs} {which}"
+        label = f"{name}, {_PART}, {n_pairs} {which}"
         answers = {"landscope": self._ours(which, n_pairs)}
         if "curvlinops-for-pytorch" in self.found:
             answers["curvlinops with scipy's eigsh"] = self._curvlinops(which, n_pairs)
@@ -183,7 +184,7 @@ class _Case:
             note = (
                 f"root mean square over {_SEEDS} seeds; {33 if '++' in name or 'pp' in name else n_products} products"
             )
-            rows.append(Row.of(f"2,500 weights, error of the trace: {name}", "", errors[name], note))
+            rows.append(Row.of(f"{_LAYER}, {_PART}, error of the trace: {name}", "", errors[name], note))
         return [*rows, *_ratios("error of the trace", errors)]
 
     def _pyhessian_trace(self, seed: int) -> float:
@@ -213,7 +214,7 @@ class _Case:
             square = [(estimate(seed).double() - exact).square().mean() for seed in range(_SEEDS)]
             errors[name] = float(torch.stack(square).mean().sqrt() / exact.square().mean().sqrt())
             note = f"root mean square over weights and {_SEEDS} seeds, over that of the diagonal; {n_products} products"
-            rows.append(Row.of(f"2,500 weights, error of the diagonal: {name}", "", errors[name], note))
+            rows.append(Row.of(f"{_LAYER}, {_PART}, error of the diagonal: {name}", "", errors[name], note))
         return [*rows, *_ratios("error of the diagonal", errors)]
 
     def density_rows(self, dense: Tensor) -> list[Row]:
@@ -223,7 +224,7 @@ class _Case:
 
         def add(name: str, taken: float, nodes: Tensor) -> None:
             copies = int(((nodes - largest).abs() < 1e-3 * largest).sum())
-            rows.append(Row.of(f"2,500 weights, quadrature of {_STEPS} steps: {name}", "s", taken,
+            rows.append(Row.of(f"{_LAYER}, {_PART}, quadrature of {_STEPS} steps: {name}", "s", taken,
                                f"the largest eigenvalue occurs {copies} time{'s' * (copies != 1)}"))  # fmt: skip
 
         started = time.perf_counter()
@@ -244,14 +245,14 @@ class _Case:
                     nodes, _ = hessian.density(iter=_STEPS, n_v=1)
                     add("PyHessian", time.perf_counter() - started, torch.tensor(nodes[0]))
                 except RuntimeError:  # torch.eig was removed
-                    name = f"2,500 weights, quadrature of {_STEPS} steps: PyHessian"
+                    name = f"{_LAYER}, {_PART}, quadrature of {_STEPS} steps: PyHessian"
                     rows.append(Row.of(name, "s", math.nan, f"fails with torch {torch.__version__.split('+')[0]}"))
         return rows
 
 
 def _ratios(quantity: str, errors: dict[str, float]) -> list[Row]:
     return [
-        Row.of(f"2,500 weights, {quantity}: {name} / landscope", "x", error / errors["landscope"])
+        Row.of(f"{_LAYER}, {_PART}, {quantity}: {name} / landscope", "x", error / errors["landscope"])
         for name, error in errors.items()
         if name != "landscope" and math.isfinite(error)
     ]
