@@ -14,12 +14,12 @@ import landscope as ls
 
 FROZEN = {
     "landscope": """
-        EmpiricalRisk NegativeLogLikelihood ParameterSpace ProximalSteps Study TaskMemory Trajectory
-        TrajectoryRecorder directions flatness keep landscape law load loss_plane loss_profiles memory noise
+        EmpiricalRisk Monitor NegativeLogLikelihood ParameterSpace ProximalSteps Study TaskMemory Trajectory
+        TrajectoryRecorder directions flatness keep landscape law load loss_plane loss_profiles memory monitoring noise
         open_trajectory penalties plots principal_modes save study surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
-        Directions gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes
+        Directions StreamingModes gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes
         principal_variances random subspace_overlap
     """,
     "landscope.landscape": """
@@ -38,8 +38,11 @@ FROZEN = {
         Basin Budget EWC Gaussians Generated Interpolation KFAC L2 LDC MAS METHODS Method Replay Rise Samples
         TaskMatrix TaskMemory TaskReport interpolated interpolation keep
     """,
+    "landscope.monitoring": """
+        Monitor MonitorHistory
+    """,
     "landscope.noise": """
-        ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LogHessian
+        ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LayerMotion LogHessian
         LyapunovResidual MinibatchEnsemble ModeStatistics Oscillation Phases StepRule VelocityStatistics
         YaidaRelation active_temperature block_variances correlation_time_from_velocities cosine_content
         direct_response drift_law edge_of_stability effective_curvature effective_curvature_at gradient_noise

@@ -14,6 +14,7 @@ from landscope.plots.landscape import (
     variance_against_flatness,
     variance_spectrum,
 )
+from landscope.plots.monitoring import measured_over_training
 from landscope.plots.noise import mean_squared_displacement, spring_statistics
 from landscope.plots.plane import loss_plane
 from landscope.plots.response import response_and_correlation
@@ -53,5 +54,6 @@ for _kind, _draw in {
     "run_limit": variance_and_relaxation,
     "direct_response": response_and_correlation,
     "window_limit": variance_along_curvature,
+    "monitor_history": measured_over_training,
 }.items():
     register_picture(_kind, _draw)

@@ -38,6 +38,7 @@ MODULES = {
     "lyapunov_residual": "noise.stationarity",
     "minibatch_ensemble": "noise.ensemble",
     "mode_statistics": "noise.mode_statistics",
+    "monitor_history": "monitoring.history",
     "noise_and_curvature": "noise.noise_and_curvature",
     "noisy_run": "reproduction.figures.sec_s9",
     "one_window": "law.one_window",
