@@ -42,8 +42,8 @@ FROZEN = {
         Monitor MonitorHistory
     """,
     "landscope.noise": """
-        ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LayerMotion LogHessian
-        LyapunovResidual MinibatchEnsemble ModeStatistics Oscillation Phases StepRule VelocityStatistics
+        ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LayerMotion
+        LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics Oscillation Phases StepRule VelocityStatistics
         YaidaRelation active_temperature block_variances correlation_time_from_velocities cosine_content
         direct_response drift_law edge_of_stability effective_curvature effective_curvature_at gradient_noise
         learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics oscillation

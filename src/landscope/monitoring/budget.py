@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Callable, Collection, Mapping
 
 __all__ = ["Budget"]
 
+_RECENT = 8
+"""Measurements of a quantity by whose dearest the next one is expected to cost."""
 _SAVED = 2.0
 """Measurements for which a quantity may save; what it is given beyond them goes to the others."""
 
@@ -20,9 +23,9 @@ class Budget:
     .. math:: S + c \le \beta T
 
     and where the account of its quantity holds c. So :math:`S \le \beta T` holds whenever a measurement ends that was
-    not dearer than expected. The expected cost is that of the dearest measurement of the quantity so far. For the first
-    one it is a multiple of the cost of another quantity, or unknown: the measurement then begins where
-    :math:`S \le \beta T`, and what it costs is paid back before any other begins.
+    not dearer than expected. The expected cost is that of the dearest of the last eight measurements of the quantity;
+    of the first one it is a multiple of the latest cost of another quantity, or unknown: then the measurement begins
+    where :math:`S \le \beta T`. What one costs too much is paid back before any other begins.
 
     Args:
         share: The share beta.
@@ -55,7 +58,7 @@ class Budget:
     ) -> None:
         self.share, self._weights, self._multiples, self.clock = share, dict(weights), dict(multiples), clock
         self._balance = dict.fromkeys(weights, 0.0)
-        self._cost: dict[str, float] = {}
+        self._costs: dict[str, collections.deque[float]] = {}
         self._rest = self._paid = self.measuring = 0.0
         self._start, self._not_before = clock(), 0.0
 
@@ -66,10 +69,10 @@ class Budget:
 
     def expected(self, name: str) -> float | None:
         """The expected cost of a measurement in seconds; None where nothing is known."""
-        if name in self._cost:
-            return self._cost[name]
+        if name in self._costs:
+            return max(self._costs[name])
         other, factor = self._multiples.get(name, ("", 0.0))
-        return factor * self._cost[other] if other in self._cost else None
+        return factor * self._costs[other][-1] if other in self._costs else None
 
     def is_early(self) -> bool:
         """Whether nothing can be afforded yet; this is all that most steps ask."""
@@ -119,5 +122,5 @@ class Budget:
         """
         self.measuring += seconds
         self._balance[name] -= seconds
-        self._cost[name] = max(seconds, self._cost.get(name, 0.0))
+        self._costs.setdefault(name, collections.deque(maxlen=_RECENT)).append(seconds)
         self._not_before = 0.0

@@ -68,15 +68,17 @@ class LayerMotion:
             step: Number of the step; above that of the weights before.
             w: The weights; they are copied.
         """
+        check_count("step", step, minimum=0)
         w = check_vector("w", w, dim=self._space.dim).detach()
-        last, self._last = self._last, w.clone()
+        last = self._last
         if last is None or self._sum is None:
-            self._step, self._sum = step, torch.zeros_like(w)
+            self._step, self._last, self._sum = step, w.clone(), torch.zeros_like(w)
             return
-        lag, self._step = step - self._step, step
+        lag = step - self._step
         if lag < 1:
-            raise InputError(expected="ascending steps", got=f"{step} after {step - lag}", hint="Add weights in order.")
-        displacement = w - last
+            raise InputError(expected="ascending steps", got=f"{step} after {self._step}", hint="Add them in order.")
+        self._step = step
+        displacement, self._last = w - last, w.clone()
         self._sum.mul_(self._keep).add_(displacement)
         self._squares = self._keep * self._squares + self._by_layer(displacement) / lag
         self._weight = self._keep * self._weight + 1

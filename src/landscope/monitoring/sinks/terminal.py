@@ -15,6 +15,8 @@ from rich.table import Table
 __all__ = ["TerminalSink", "sparkline"]
 
 _SHOWN, _SECONDS = 24, 0.25
+_OF_A_KIND = 5
+"""Rows of a kind, such as the drift of layers: those of the largest values."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -50,10 +52,23 @@ class TerminalSink:
         table = Table(title="landscope", title_justify="left")
         for title in ("quantity", "step", "value", "course"):
             table.add_column(title, justify="right" if title in ("step", "value") else "left", no_wrap=True)
-        for name, course in self._courses.items():
-            step, value = course[-1]
-            table.add_row(name, str(step), f"{value:.4g}", sparkline(value for _, value in course))
+        for names in self._kinds():
+            for name in names[:_OF_A_KIND]:
+                step, value = self._courses[name][-1]
+                table.add_row(name, str(step), f"{value:.4g}", sparkline(value for _, value in self._courses[name]))
+            if len(names) > _OF_A_KIND:
+                table.add_row(f"... {len(names) - _OF_A_KIND} more")
         return table
+
+    def _kinds(self) -> list[list[str]]:
+        """The names of each kind; of many, the largest first."""
+        kinds: dict[str, list[str]] = {}
+        for name in self._courses:
+            kinds.setdefault(name.partition("/")[0], []).append(name)
+        return [
+            sorted(names, key=lambda name: -self._courses[name][-1][1]) if len(names) > _OF_A_KIND else names
+            for names in kinds.values()
+        ]
 
 
 def sparkline(values: Iterable[float]) -> str:
