@@ -33,6 +33,7 @@ def made(**settings):
         ({"to": [None]}, "tensorboard"),
         ({"path": 3}, "path"),
         ({"batch_size": 100}, "12"),
+        ({"batch_size": 5}, "at least 3 minibatches.*got 2.*n_samples"),
         ({"batch_size": None}, "batch size"),
         ({"n_samples": 0}, "n_samples"),
         ({"memory": 1}, "memory"),

@@ -12,7 +12,7 @@ from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.landscape import batch_sharpness
 from landscope.monitoring.monitor import HISTORY_FILE
 from landscope.monitoring.quantities import QUANTITIES, SHARPNESS_RTOL
-from landscope.noise.noise_scale import noise_scale
+from landscope.noise.scale import noise_scale
 
 G = torch.Generator().manual_seed(0)
 X = torch.randn(48, 5, generator=G)

@@ -10,7 +10,7 @@ from torch import nn
 
 from landscope._checks import check_count
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError
-from landscope.monitoring.quantities import Motion, Point, quantities_of
+from landscope.monitoring.quantities import LEAST_BATCHES, Motion, Point, quantities_of
 from landscope.notices import warn
 from landscope.optimizer_steps import shared_rate
 from landscope.recorder.checks import check_optimizer
@@ -65,7 +65,16 @@ class Measurements:
         self._ensemble = self._following.risk.minibatches(batch_size, seed=None if batch_size is None else seed)
         check_count("n_modes", n_modes)
         self.quantities = quantities_of(names, risk.space, n_modes, check_count("memory", memory, minimum=2))
+        self._check_batches()
         self._counts, self._warned, self._failed = dict.fromkeys(self.quantities, 0), set[str](), set[str]()
+
+    def _check_batches(self) -> None:
+        needing = [name for name, one in self.quantities.items() if one.needs_batches]
+        if needing and self._ensemble.n_batches < LEAST_BATCHES:
+            raise InputError(
+                expected=f"at least {LEAST_BATCHES} minibatches among the probe samples, for {', '.join(needing)}",
+                got=f"{self._ensemble.n_batches}", hint="Pass a larger n_samples, or a smaller batch_size.",
+            )  # fmt: skip
 
     @property
     def motion(self) -> Motion | None:

@@ -48,7 +48,7 @@ class Monitor:
     quantity            names                      what it is
     =================== ========================== =====================================================================
     ``loss``            ``loss``                   the loss of the probe samples
-    ``sharpness``       ``sharpness``              :func:`landscope.directions.hessian`, the first eigenvalue, to 1 %
+    ``sharpness``       ``sharpness``              :func:`landscope.directions.hessian`, the first eigenvalue, within 5 %
     ``batch_sharpness`` ``batch_sharpness``,       :func:`landscope.landscape.batch_sharpness`, and 2/alpha, at which
                         ``two_over_learning_rate`` plain SGD is at its edge of stability
     ``noise_scale``     ``noise_scale``            :func:`landscope.noise.noise_scale`, in samples

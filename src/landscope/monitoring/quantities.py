@@ -16,16 +16,16 @@ from landscope.directions.streaming import StreamingModes
 from landscope.landscape.sharpness import batch_sharpness
 from landscope.noise.gradient import gradient_noise
 from landscope.noise.layer_motion import LayerMotion
-from landscope.noise.noise_scale import noise_scale
+from landscope.noise.scale import noise_scale
 from landscope.parameters import ParameterSpace
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.minibatches import MinibatchRisk
 
-__all__ = ["MULTIPLES", "QUANTITIES", "WEIGHTS", "Point", "Quantity", "quantities_of"]
+__all__ = ["LEAST_BATCHES", "MULTIPLES", "QUANTITIES", "WEIGHTS", "Point", "Quantity", "quantities_of"]
 
-SHARPNESS_RTOL = 0.01
-"""Accuracy of the largest curvature, relative to it."""
-_EIGENVECTOR_PRODUCTS = 25
+SHARPNESS_RTOL = 0.05
+"""Residual of the largest curvature, relative to it: a bound of its error."""
+LEAST_BATCHES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +54,14 @@ class Quantity(abc.ABC):
 
     Class Attributes:
         name: Its name in ``quantities=``.
+        needs_batches: Whether it is a statistic of several minibatches.
         multiple: The quantity from whose cost that of its first measurement is guessed, and the factor.
         weight: Its weight where the income is divided.
     """
 
     name: ClassVar[str]
-    multiple: ClassVar[tuple[str, float] | None] = ("loss", 3.0)
+    needs_batches: ClassVar[bool] = False
+    multiple: ClassVar[tuple[str, float] | None] = ("loss", 5.0)
     weight: ClassVar[float] = 1.0
 
     @property
@@ -107,6 +109,7 @@ class NoiseScale(Quantity):
     """The simple noise scale, in samples."""
 
     name = "noise_scale"
+    needs_batches = True
 
     def measure(self, point: Point) -> dict[str, float]:
         """The gradients of the minibatches."""
@@ -117,6 +120,7 @@ class Temperature(Quantity):
     """The active temperature along the running principal modes."""
 
     name = "temperature"
+    needs_batches = True
 
     def __init__(self, motion: Motion) -> None:
         self._motion = motion
@@ -138,7 +142,8 @@ class BatchSharpness(Quantity):
     """Batch sharpness, and the 2/alpha that it is compared with."""
 
     name = "batch_sharpness"
-    multiple = ("loss", 9.0)
+    needs_batches = True
+    multiple = ("loss", 13.0)
     weight = 2.0
 
     def measure(self, point: Point) -> dict[str, float]:
@@ -152,11 +157,11 @@ class Sharpness(Quantity):
     """The largest eigenvalue of the Hessian of the probe samples."""
 
     name = "sharpness"
-    multiple = ("loss", 6.0 * _EIGENVECTOR_PRODUCTS)
-    weight = 2.0
+    multiple = ("loss", 150.0)
+    weight = 4.0
 
     def measure(self, point: Point) -> dict[str, float]:
-        """Some twenty products with the Hessian."""
+        """Some ten or twenty products with the Hessian."""
         found = hessian_eigenvectors(point.risk, point.w, 1, rtol=SHARPNESS_RTOL, seed=point.seed)
         return {"sharpness": float(found.values[0])}
 
