@@ -1,9 +1,11 @@
+# ruff: noqa: E501 - lines of a page
 """What a monitor costs in the training of a ResNet and a GPT-2: ``python -m benchmarks.monitor --help``."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import tempfile
 import time
@@ -20,12 +22,12 @@ __all__ = ["main"]
 
 _HEAD = """# What a monitor costs
 
-`python -m benchmarks.monitor --seconds {seconds} --markdown docs/results/monitor.md`, with LANDSCOPE_DATA set; {threads} thread(s), {device},
-torch {torch}. Each network is trained for {seconds} s with `ls.Monitor(..., budget={budget}, to="tensorboard", n_samples={samples})`, and without it
-in the same minutes: blocks of steps with and without the monitor's hook alternate. *Share* is what the monitor measured of itself, measuring time
-over training time; *slower* is the time of a step with the monitor over that without, less one, which includes all that the monitor cannot see,
-and the noise of the machine. The event files are read back with TensorBoard's `EventAccumulator`; *equal* says whether they hold the numbers of
-the history, in float32.
+`python -m benchmarks.monitor --seconds {seconds} --batch {batch} --samples {samples} --markdown docs/results/monitor.md`, with LANDSCOPE_DATA set;
+{threads} thread(s), {device}, torch {torch}. Each network is trained for {seconds} s with `ls.Monitor(..., budget={budget}, to="tensorboard",
+n_samples={samples})`; blocks of steps without the monitor's hook alternate with them. *Share* is measuring time over training time, as the monitor
+measured it. *Slower* is the time of a step in all blocks with the hook over that in all blocks without, less one; it includes what the monitor
+cannot see, and the noise of the machine: plus or minus its standard error over pairs of blocks. The event files are read back with TensorBoard's
+`EventAccumulator`; *equal* says whether they hold the numbers of the history, in float32.
 
 | network | weights | batch | ms a step | share | slower | quantities measured (times) | last values | events equal |
 |---|---|---|---|---|---|---|---|---|
@@ -130,7 +132,7 @@ def _row(name: str, model: nn.Module, data: Batch, make: Callable[..., torch.opt
                 times[0].append(steps(count))
                 hooks, clock = dict(optimizer._optimizer_step_post_hooks), monitor._budget
                 optimizer._optimizer_step_post_hooks.clear()
-                times[1].append(steps(count))
+                times[1].append(steps(max(1, count // 3)))
                 optimizer._optimizer_step_post_hooks.update(hooks)
                 clock._start += times[1][-1]  # no time of this training
         equal = _events_equal(folder, monitor.history)
@@ -139,13 +141,20 @@ def _row(name: str, model: nn.Module, data: Batch, make: Callable[..., torch.opt
         history.plot().write_html(f"{args.figures}/{name.lower()}.html")
     times_of = {kind: len(history.curve(kind)[0]) for kind in _KINDS if kind in history.names}
     last = {kind: float(history.curve(kind)[1][-1]) for kind in times_of}
-    slower = sum(times[0]) / sum(times[1]) - 1
+    step = sum(times[1]) / len(times[1]) / max(1, count // 3)
+    slower, error = sum(times[0]) / len(times[0]) / count / step - 1, _relative_error(times)
     return (
-        f"| {name} | {risk.space.dim:,} | {args.batch} | {1000 * sum(times[1]) / count / len(times[1]):.1f} | "
-        f"{100 * history.share:.2f} % | {100 * slower:.1f} % | "
+        f"| {name} | {risk.space.dim:,} | {args.batch} | {1000 * step:.1f} | "
+        f"{100 * history.share:.2f} % | {100 * slower:.1f} ± {100 * error:.1f} % | "
         f"{', '.join(f'{kind} {n}' for kind, n in times_of.items())} | "
         f"{', '.join(f'{kind} {value:.3g}' for kind, value in last.items())} | {'yes' if equal else 'no'} |\n"
     )
+
+
+def _relative_error(times: tuple[list[float], list[float]]) -> float:
+    """Standard error of the ratio of the means of both lists."""
+    parts = [torch.tensor(one).double() for one in times]
+    return math.hypot(*(float(one.std() / one.mean()) / math.sqrt(len(one)) for one in parts))
 
 
 def _wait(device: torch.device) -> None:
@@ -171,18 +180,18 @@ def _events_equal(folder: str, history: ls.monitoring.MonitorHistory) -> bool:
 def main() -> None:
     """Train both networks and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=120, help="seconds of training with the monitor, each")
+    parser.add_argument("--seconds", type=float, default=200, help="seconds of training with the monitor, each")
     parser.add_argument("--block", type=float, default=2, help="seconds of a block of steps")
     parser.add_argument("--budget", type=float, default=0.05)
-    parser.add_argument("--samples", type=int, default=128, help="probe samples")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--samples", type=int, default=32, help="probe samples")
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--figures", type=Path, help="folder for the figures of the histories")
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
     torch.manual_seed(0)
     table = _HEAD.format(
-        seconds=f"{args.seconds:g}", threads=torch.get_num_threads(), budget=args.budget, samples=args.samples,
+        seconds=f"{args.seconds:g}", batch=args.batch, threads=torch.get_num_threads(), budget=args.budget, samples=args.samples,
         device=args.device if args.device == "cpu" else torch.cuda.get_device_name(), torch=torch.__version__,
     )  # fmt: skip
     networks = (

@@ -282,7 +282,7 @@ def test_the_running_modes_and_the_picture(run):
     assert monitor.modes.n_steps == 12
     figure = monitor.plot()
     names = {trace.name for trace in figure.data}
-    assert {"loss", "batch sharpness", "2/α", "mode 1", "4"} <= names
+    assert {"loss", "batch sharpness", "2/α", "mode 1", "layer 4"} <= names
     assert [axis.title.text for axis in figure.select_yaxes()][:2] == ["loss", "curvature"]
 
 

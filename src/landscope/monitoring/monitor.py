@@ -44,19 +44,20 @@ class Monitor:
     bit for bit the same without it. All but the motion is measured on a fixed part of the risk's data, with the weights
     and the buffers after the step; each number is that of the public function for the same weights:
 
-    =================== ========================== =====================================================================
+    =================== ========================== ===================================================================
     quantity            names                      what it is
-    =================== ========================== =====================================================================
+    =================== ========================== ===================================================================
     ``loss``            ``loss``                   the loss of the probe samples
-    ``sharpness``       ``sharpness``              :func:`landscope.directions.hessian`, the first eigenvalue, within 5 %
+    ``sharpness``       ``sharpness``              the first eigenvalue of :func:`landscope.directions.hessian`,
+    \                                              within 5 %
     ``batch_sharpness`` ``batch_sharpness``,       :func:`landscope.landscape.batch_sharpness`, and 2/alpha, at which
-                        ``two_over_learning_rate`` plain SGD is at its edge of stability
+    \                   ``two_over_learning_rate`` plain SGD is at its edge of stability
     ``noise_scale``     ``noise_scale``            :func:`landscope.noise.noise_scale`, in samples
     ``temperature``     ``temperature/mode_1``,... :meth:`landscope.noise.GradientNoise.temperature` along the modes
     ``motion``          ``variance/mode_1``,...    :class:`landscope.directions.StreamingModes` of the weights
     \                   ``drift/LAYER``,           :class:`landscope.noise.LayerMotion`
-                        ``diffusion/LAYER``
-    =================== ========================== =====================================================================
+    \                   ``diffusion/LAYER``
+    =================== ========================== ===================================================================
 
     The budget is kept by measuring the time, after waiting for the device. Beside the training time T without
     measurements, the measuring time S stays at or below budget T whenever a measurement ends, except for a first

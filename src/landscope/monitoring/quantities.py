@@ -143,7 +143,7 @@ class BatchSharpness(Quantity):
 
     name = "batch_sharpness"
     needs_batches = True
-    multiple = ("loss", 13.0)
+    multiple = ("loss", 16.0)
     weight = 2.0
 
     def measure(self, point: Point) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from landscope.plots.style import HEIGHT, MANY_COLORS, WALK, logarithmic, numbers, panels, taller
+from landscope.plots.style import HEIGHT, MANY_COLORS, WALK, logarithmic, numbers, panels
 
 if TYPE_CHECKING:
     from landscope.monitoring.history import MonitorHistory
@@ -25,7 +25,10 @@ _NAMES = {"sharpness": "λ<sub>1</sub>", "batch_sharpness": "batch sharpness", _
 
 
 def measured_over_training(history: MonitorHistory) -> go.Figure:
-    """Curves of all quantities over the steps, a panel for each kind; logarithmic, so that only positive values show.
+    """Curves of all quantities over the steps, a panel for each kind, on logarithmic axes.
+
+    Values that are not positive and finite leave gaps, such as the noise scale where the gradient is zero within its
+    error.
 
     Args:
         history: What a monitor measured.
@@ -40,7 +43,6 @@ def measured_over_training(history: MonitorHistory) -> go.Figure:
             _add_curve(figure, history, name, MANY_COLORS[color % len(MANY_COLORS)], at)
         figure.update_xaxes(title_text="step", **at)
         figure.update_yaxes(title_text=_TITLES[kind], **logarithmic(narrow=True), **at)
-    taller(figure, 0)
     figure.update_layout(height=HEIGHT * rows * 0.75 + HEIGHT * 0.25)
     return figure
 
@@ -52,11 +54,18 @@ def _panel_of(name: str) -> str:
 
 def _add_curve(figure: go.Figure, history: MonitorHistory, name: str, color: str, at: dict[str, int]) -> None:
     steps, values = history.curve(name)
-    part = name.partition("/")[2].replace("_", " ")
+    shown = _shown_name(name)
     figure.add_scatter(
-        x=numbers(steps), y=numbers(values.where(values > 0, math.nan)), name=part or _NAMES.get(name, name),
-        mode="lines" if len(steps) > 60 else "lines+markers", legendgroup=part or name,
-        showlegend=not any(trace.legendgroup == (part or name) for trace in figure.data),
+        x=numbers(steps), y=numbers(values.where((values > 0) & values.isfinite(), math.nan)), name=shown,
+        mode="lines" if len(steps) > 60 else "lines+markers", legendgroup=shown,
+        showlegend=name in _NAMES or (name not in _TITLES and all(one.legendgroup != shown for one in figure.data)),
         line={"color": WALK if name == _EDGE else color, "width": 1.2, "dash": "dash" if name == _EDGE else "solid"},
         marker={"size": 4}, **at,
     )  # fmt: skip
+
+
+def _shown_name(name: str) -> str:
+    kind, _, part = name.partition("/")
+    if not part:
+        return _NAMES.get(name, _TITLES.get(name, name))
+    return f"layer {part}" if kind in ("drift", "diffusion") else part.replace("_", " ")
