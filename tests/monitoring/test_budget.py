@@ -38,14 +38,14 @@ def trained(costs, *, share=0.05, step=0.1, n_steps=20_000, multiples=None, weig
 def test_known_costs_keep_the_budget_after_the_first_measurements():
     costs = {"loss": [0.01], "noise": [0.3], "sharpness": [5.0]}
     measured, over, budget = trained(costs)
-    first = {name: next(i for i, one in enumerate(measured) if one[0] == name) for name in costs}
-    assert first == {"loss": 0, "noise": 1, "sharpness": 2}
+    first = {name: [i for i, one in enumerate(measured) if one[0] == name][:2] for name in costs}
+    assert {name for name, *_ in measured[:6]} == set(costs)
     for place, (name, _, seconds) in enumerate(measured):
-        allowed = seconds if place == first[name] else 1e-9  # an unknown cost begins within the budget
+        allowed = seconds if place in first[name] else 1e-9  # an unknown cost begins within the budget
         assert over[place] <= allowed
     assert budget.measuring == pytest.approx(0.05 * budget.training, rel=0.1)  # and it is used
     shares = {name: sum(s for one, _, s in measured if one == name) / budget.measuring for name in costs}
-    assert shares == pytest.approx(dict.fromkeys(costs, 1 / 3), abs=0.05)
+    assert shares == pytest.approx(dict.fromkeys(costs, 1 / 3), abs=0.06)
 
 
 def test_a_quantity_that_takes_every_step_leaves_the_rest_to_others():
@@ -58,14 +58,14 @@ def test_a_predicted_cost_is_saved_for():
     costs = {"loss": [0.01], "sharpness": [2.0]}
     measured, over, _ = trained(costs, multiples={"sharpness": ("loss", 200.0)})
     assert measured[0][0] == "loss"
-    assert max(over[1:]) <= 1e-9
+    assert max(over[2:]) <= 1e-9
     assert sum(name == "sharpness" for name, *_ in measured) > 10
 
 
 def test_what_cannot_be_afforded_is_not_measured():
     measured, over, budget = trained({"loss": [0.01], "dear": [1e4]}, multiples={"dear": ("loss", 1e6)})
     assert {name for name, *_ in measured} == {"loss"}
-    assert max(over[1:]) <= 1e-9
+    assert max(over[2:]) <= 1e-9
     assert budget.expected("dear") == pytest.approx(1e4)
 
 
@@ -85,8 +85,16 @@ def test_most_steps_ask_the_clock_alone():
     budget.charge("loss", 1.0)
     assert budget.next(["loss"]) is None
     assert budget.is_early()
-    clock.now += 37  # 38 s of training are 1.9 s
+    clock.now += 17  # 18 s of training are 0.9 s
     assert budget.is_early()
     clock.now += 3
     assert not budget.is_early()
     assert budget.next(["loss"]) == "loss"
+
+
+def test_one_pause_of_the_machine_does_not_stop_a_quantity():
+    """It is a debt of all, paid back from the whole income, and not expected again."""
+    measured, _, _ = trained({"loss": [0.01] * 9 + [2.0] + [0.01] * 100_000, "dear": [1.0]}, n_steps=10_000)
+    at = next(step for _, step, seconds in measured if seconds == 2.0)
+    following = next(step for name, step, _ in measured if name == "loss" and step > at)
+    assert following - at < 1.2 * 2.0 / 0.05 / 0.1 + 1.2 * 1.0 / 0.05 / 0.1

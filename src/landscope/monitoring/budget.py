@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 __all__ = ["Budget"]
 
 _RECENT = 8
-"""Measurements of a quantity by whose dearest the next one is expected to cost."""
+"""Measurements of a quantity by which the next one is expected to cost."""
 _SAVED = 2.0
 """Measurements for which a quantity may save; what it is given beyond them goes to the others."""
 
@@ -23,9 +23,10 @@ class Budget:
     .. math:: S + c \le \beta T
 
     and where the account of its quantity holds c. So :math:`S \le \beta T` holds whenever a measurement ends that was
-    not dearer than expected. The expected cost is that of the dearest of the last eight measurements of the quantity;
-    of the first one it is a multiple of the latest cost of another quantity, or unknown: then the measurement begins
-    where :math:`S \le \beta T`. What one costs too much is paid back before any other begins.
+    not dearer than expected. The expected cost is the dearest but one of the last eight measurements of the quantity,
+    so that one with a pause of the machine does not count, and of a guess: a multiple of the latest cost of another
+    quantity. Without a guess, the first two measurements begin where :math:`S \le \beta T`. What a measurement takes
+    beyond twice its expected cost is a debt of all accounts, and is paid back before any other begins.
 
     Args:
         share: The share beta.
@@ -34,17 +35,17 @@ class Budget:
         clock: Seconds.
 
     Example:
-        A measurement of 1 s at a share of a tenth, after 5 s and 15 s of training.
+        A measurement of 1 s at a share of a tenth, after 5 s of training, and after 11 s, which bring 1.1 s.
 
         >>> seconds = 0.0
         >>> budget = Budget(0.1, {"loss": 1.0}, {}, lambda: seconds)
         >>> seconds = 5.0
         >>> budget.next(["loss"]); seconds += 1.0; budget.charge("loss", 1.0)
         'loss'
-        >>> seconds += 10.0
+        >>> seconds += 3.0
         >>> budget.next(["loss"]) is None
         True
-        >>> seconds += 6.0  # paid back: 21 s of training have brought 2.1 s
+        >>> seconds += 3.0
         >>> budget.next(["loss"])
         'loss'
     """
@@ -69,10 +70,13 @@ class Budget:
 
     def expected(self, name: str) -> float | None:
         """The expected cost of a measurement in seconds; None where nothing is known."""
-        if name in self._costs:
-            return max(self._costs[name])
+        known = list(self._costs.get(name, ()))
         other, factor = self._multiples.get(name, ("", 0.0))
-        return factor * self._costs[other][-1] if other in self._costs else None
+        if other in self._costs:
+            known.append(factor * self._costs[other][-1])
+            if len(known) == 1:
+                return known[0]
+        return sorted(known)[-2] if len(known) > 1 else None
 
     def is_early(self) -> bool:
         """Whether nothing can be afforded yet; this is all that most steps ask."""
@@ -120,7 +124,10 @@ class Budget:
             name: The quantity.
             seconds: The time that has passed.
         """
+        expected = self.expected(name)
+        own = 0.0 if expected is None else min(seconds, _SAVED * expected)
         self.measuring += seconds
-        self._balance[name] -= seconds
+        self._balance[name] -= own
+        self._rest -= seconds - own
         self._costs.setdefault(name, collections.deque(maxlen=_RECENT)).append(seconds)
         self._not_before = 0.0

@@ -60,9 +60,9 @@ class Monitor:
     =================== ========================== ===================================================================
 
     The budget is kept by measuring the time, after waiting for the device. Beside the training time T without
-    measurements, the measuring time S stays at or below budget T whenever a measurement ends, except for a first
-    measurement of the loss or of the motion, whose cost is not known, and for one that is dearer than expected: that of
-    the same quantity before, at first a multiple of that of the loss. What they take too much is paid back before the
+    measurements, the measuring time S stays at or below budget T whenever a measurement ends, except for the first two
+    measurements of the loss and of the motion, whose cost is not known, and for one that is dearer than expected by
+    those before, or at first by a multiple of the cost of the loss. What they take too much is paid back before the
     next measurement. Opening and closing sinks is not counted. A quantity that was measured a thousand times is
     measured at every second step at most, after two thousand times at every fourth, and so on.
 
