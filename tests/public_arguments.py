@@ -50,6 +50,12 @@ def recorder(**settings):
     return ls.TrajectoryRecorder(model, sgd(model), **settings)
 
 
+def monitored(**settings):
+    model = net()
+    with ls.Monitor(model, sgd(model), of(model=model), quantities=["loss"], **settings) as monitor:
+        step(model, monitor._optimizer)
+
+
 def held(**settings):
     model = net()
     penalty = ls.penalties.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
@@ -161,6 +167,14 @@ VALID = {
         {"steps_per_epoch": 5},
     ),
     "TrajectoryRecorder": (recorder, {"every": 1, "last": 3, "first_step": 1, "n_steps": 100, "sketch": 64}),
+    "Monitor": (
+        monitored,
+        {"batch_size": 3, "budget": 0.5, "every": 2, "n_samples": 9, "n_modes": 2, "memory": 5,
+         "first_step": 1, "seed": 0},
+    ),
+    "directions.StreamingModes": (directions.StreamingModes, {"n_modes": 2, "memory": 5}),
+    "noise.LayerMotion.add": (noise.LayerMotion(RISK.space).add, {"step": 1, "w": W0}),
+    "noise.LayerMotion": (noise.LayerMotion, {"space": RISK.space, "memory": 5}),
     "flatness": (ls.flatness, {"landscape": WELL, "w0": ORIGIN, "directions": AXES, "ratio": 2.0, "rtol": 1e-2,
                                "max_displacement": 100.0}),
     "principal_modes": (ls.principal_modes, {"trajectory": WINDOW, "n_modes": 2}),

@@ -14,13 +14,13 @@ import landscope as ls
 
 FROZEN = {
     "landscope": """
-        EmpiricalRisk NegativeLogLikelihood ParameterSpace ProximalSteps Study TaskMemory Trajectory
-        TrajectoryRecorder directions flatness keep landscape law load loss_plane loss_profiles memory noise
+        EmpiricalRisk Monitor NegativeLogLikelihood ParameterSpace ProximalSteps Study TaskMemory Trajectory
+        TrajectoryRecorder directions flatness keep landscape law load loss_plane loss_profiles memory monitoring noise
         open_trajectory penalties plots principal_modes save study surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
-        Directions ModesOverTraining filter_normalised gauss_newton gradient_noise hessian log_spaced_ranks
-        modes_over_training moving principal_modes principal_variances random subspace_overlap
+        Directions ModesOverTraining StreamingModes filter_normalised gauss_newton gradient_noise hessian
+        log_spaced_ranks modes_over_training moving principal_modes principal_variances random subspace_overlap
     """,
     "landscope.landscape": """
         Basin BatchSharpness Diagonal Flatness InvariantFlatness LearningCoefficient LossForms LossInterpolation
@@ -39,14 +39,17 @@ FROZEN = {
         Basin Budget EWC Gaussians Generated Interpolation KFAC L2 LDC MAS METHODS Method Replay Rise Samples
         TaskMatrix TaskMemory TaskReport interpolated interpolation keep
     """,
+    "landscope.monitoring": """
+        Monitor MonitorHistory
+    """,
     "landscope.noise": """
-        ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LogHessian
-        LyapunovResidual MinibatchEnsemble ModeStatistics NoiseScale Oscillation Phases StepRule VelocityStatistics
-        YaidaRelation active_temperature block_variances correlation_time_from_velocities cosine_content
-        direct_response drift_law edge_of_stability effective_curvature effective_curvature_at gradient_noise
-        learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics noise_scale
-        noise_scale_of_two_sizes oscillation oscillation_share stationary_variance velocity_statistics
-        window_factor window_time yaida_relation
+        ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LayerMotion
+        LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics NoiseScale Oscillation Phases StepRule
+        VelocityStatistics YaidaRelation active_temperature block_variances correlation_time_from_velocities
+        cosine_content direct_response drift_law edge_of_stability effective_curvature effective_curvature_at
+        gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics noise_scale
+        noise_scale_of_two_sizes oscillation oscillation_share stationary_variance velocity_statistics window_factor
+        window_time yaida_relation
     """,
     "landscope.penalties": """
         KroneckerPenalty LowRankKroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty basin_penalty

@@ -20,6 +20,7 @@ _HOMES = {
     "Trajectory": "trajectory",
     "open_trajectory": "trajectory",
     "Study": "study.study",
+    "Monitor": "monitoring.monitor",
     "TaskMemory": "memory.task_memory",
     "keep": "memory.keep",
     "ProximalSteps": "penalties.proximal",
@@ -32,13 +33,26 @@ _HOMES = {
     "load": "storage.archive",
 }
 _MODULES = (
-    "directions", "landscape", "noise", "surrogates", "law", "memory", "penalties", "plots", "study", "synthetic",
+    "directions", "landscape", "noise", "surrogates", "law", "memory", "monitoring", "penalties", "plots", "study",
+    "synthetic",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_MODULES]
 
 if TYPE_CHECKING:
-    from landscope import directions, landscape, law, memory, noise, penalties, plots, study, surrogates, synthetic
+    from landscope import (
+        directions,
+        landscape,
+        law,
+        memory,
+        monitoring,
+        noise,
+        penalties,
+        plots,
+        study,
+        surrogates,
+        synthetic,
+    )  # fmt: skip
     from landscope.directions.principal import principal_modes
     from landscope.landscape.flatness import flatness
     from landscope.landscape.plane import loss_plane
@@ -46,6 +60,7 @@ if TYPE_CHECKING:
     from landscope.law.exponents import variance_flatness
     from landscope.memory.keep import keep
     from landscope.memory.task_memory import TaskMemory
+    from landscope.monitoring.monitor import Monitor
     from landscope.parameters import ParameterSpace
     from landscope.penalties.proximal import ProximalSteps
     from landscope.recorder import TrajectoryRecorder

@@ -21,6 +21,7 @@ __all__ = [
     "Turn",
     "check_same",
     "in_first_process",
+    "is_first_process",
     "is_first_to_claim",
     "joined",
     "means_over_processes",
@@ -254,6 +255,16 @@ _come: collections.Counter[str] = collections.Counter()
 
 def _store() -> dist.Store:
     return dist.distributed_c10d._get_default_store()
+
+
+def is_first_process() -> bool:
+    """Whether this is the first process of a distributed training, or there is no other.
+
+    Example:
+        >>> is_first_process()
+        True
+    """
+    return n_processes() == 1 or dist.get_rank() == 0
 
 
 def n_processes() -> int:

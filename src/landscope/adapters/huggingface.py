@@ -14,6 +14,7 @@ from torch import nn
 
 from landscope._checks import check_hooked, check_path
 from landscope.adapters.memory_session import MemorySession
+from landscope.adapters.monitor_session import MonitorSession
 from landscope.adapters.recorder_session import RecorderSession, RecordingSession, StudySession
 from landscope.adapters.session import Training, TrainingSession
 from landscope.errors import InputError, StorageError
@@ -26,7 +27,7 @@ try:
 except ImportError as error:
     raise ImportError(f"Expected transformers and accelerate; got: {error}. Install landscope[huggingface].") from error
 
-__all__ = ["RecorderCallback", "StudyCallback", "TaskMemoryCallback", "language_model_losses"]
+__all__ = ["MonitorCallback", "RecorderCallback", "StudyCallback", "TaskMemoryCallback", "language_model_losses"]
 
 _STEPS_TAKEN = "landscope_optimizer_steps"
 
@@ -174,6 +175,42 @@ class StudyCallback(StudySession, _RecordingTrainerSession):
         ...     study.trajectory.weights.shape, study.saved_steps
         {'train_runtime': ...}
         (torch.Size([3, 64]), [0, 1, 2, 3])
+    """
+
+
+class MonitorCallback(MonitorSession, _TrainerSession):
+    """Monitors a training during ``transformers.Trainer.train``, as :class:`landscope.Monitor` does.
+
+    Steps are those of the optimiser: gradient accumulation counts once. Of several processes the main one measures.
+    ``callback.monitor`` and ``callback.history`` hold what was measured.
+
+    Args:
+        risk: The loss on the training data; or ``f(model)`` that makes it, called when the training begins, where the
+            model is on its device.
+        batch_size: Samples of a minibatch; ``"training"`` for those of one step of the training, None for the batches
+            of the data as they are.
+        **settings: Further arguments of :class:`landscope.Monitor`: ``budget``, ``every``, ``to``, ``path``, and so on.
+
+    Raises:
+        InputError: If ``risk`` is neither a risk nor a function; when training begins, if an argument does not fit.
+        StorageError: When training begins, if ``path`` holds the history of another training.
+
+    Example:
+        >>> import landscope as ls, tempfile, torch
+        >>> from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+        >>> model = GPT2LMHeadModel(GPT2Config(vocab_size=7, n_positions=8, n_embd=4, n_layer=1, n_head=1))
+        >>> tokens = [{"input_ids": row, "labels": row} for row in torch.randint(7, (16, 5))]
+        >>> batches = list(torch.utils.data.DataLoader(tokens, batch_size=4))
+        >>> def losses(model, batch):
+        ...     return language_model_losses(model(**batch), batch["labels"])
+        >>> risk = ls.EmpiricalRisk.from_closure(model, losses, batches)
+        >>> monitor = MonitorCallback(risk, batch_size=4, every=1, quantities=["loss", "noise_scale"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     arguments = TrainingArguments(folder, max_steps=3, use_cpu=True, disable_tqdm=True, report_to=[])
+        ...     done = Trainer(model, arguments, train_dataset=tokens, callbacks=[monitor]).train()
+        {'train_runtime': ...}
+        >>> monitor.history.curve("loss")[0].tolist()
+        [1, 2, 3]
     """
 
 

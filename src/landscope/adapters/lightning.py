@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from landscope.adapters.memory_session import MemorySession
+from landscope.adapters.monitor_session import MonitorSession
 from landscope.adapters.recorder_session import RecorderSession, RecordingSession, StudySession
 from landscope.adapters.session import Training, TrainingSession
 from landscope.errors import InputError
@@ -19,7 +20,7 @@ try:
 except ImportError as error:
     raise ImportError(f"Expected lightning; got: {error}. Install landscope[lightning].") from error
 
-__all__ = ["RecorderCallback", "StudyCallback", "TaskMemoryCallback"]
+__all__ = ["MonitorCallback", "RecorderCallback", "StudyCallback", "TaskMemoryCallback"]
 
 _STEPS_TAKEN = "landscope_optimizer_steps"
 
@@ -168,6 +169,31 @@ class StudyCallback(StudySession, _RecordingLightningSession):
         >>> trainer.fit(model, torch.utils.data.DataLoader(data, batch_size=2))
         >>> study.trajectory.weights.shape, study.saved_steps
         (torch.Size([3, 2]), [0, 1, 2, 3])
+    """
+
+
+class MonitorCallback(MonitorSession, _LightningSession):
+    """Monitors a training during ``lightning.Trainer.fit``, as :class:`landscope.Monitor` does.
+
+    Steps are those of the optimiser: gradient accumulation counts once. Of several processes the main one measures.
+    ``callback.monitor`` and ``callback.history`` hold what was measured.
+
+    Args:
+        risk: The loss on the training data; or ``f(model)`` that makes it, called when the training begins, where the
+            model is on its device.
+        batch_size: Samples of a minibatch; ``"training"`` for those of one step of the training, None for the batches
+            of the data as they are.
+        **settings: Further arguments of :class:`landscope.Monitor`: ``budget``, ``every``, ``to``, ``path``, and so on.
+
+    Raises:
+        InputError: If ``risk`` is neither a risk nor a function; when training begins, if an argument does not fit.
+        StorageError: When training begins, if ``path`` holds the history of another training.
+
+    Example:
+        >>> import landscope as ls
+        >>> def risk(module):
+        ...     return ls.EmpiricalRisk(module, torch.nn.MSELoss(), (torch.ones(8, 1), torch.zeros(8, 1)))
+        >>> callback = MonitorCallback(risk, batch_size=2, to="terminal")  # then Trainer(callbacks=[callback])
     """
 
 

@@ -11,12 +11,14 @@ from landscope.directions.overlap import subspace_overlap
 from landscope.directions.principal import principal_modes, principal_variances
 from landscope.directions.random_directions import random_directions as random
 from landscope.directions.ranks import log_spaced_ranks
+from landscope.directions.streaming import StreamingModes
 
 __all__ = [
     "Directions",
     "ModesOverTraining",
     "modes_over_training",
     "filter_normalised",
+    "StreamingModes",
     "principal_modes",
     "principal_variances",
     "gauss_newton",

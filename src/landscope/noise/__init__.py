@@ -8,6 +8,7 @@ from landscope.noise.effective_curvature import EffectiveCurvature, effective_cu
 from landscope.noise.ensemble import MinibatchEnsemble, minibatch_ensemble
 from landscope.noise.finite_window import stationary_variance, window_factor
 from landscope.noise.gradient import GradientNoise, gradient_noise
+from landscope.noise.layer_motion import LayerMotion
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.mode_statistics import ModeStatistics, block_variances, mode_statistics
 from landscope.noise.oscillation import Oscillation, oscillation, oscillation_share
@@ -26,6 +27,7 @@ __all__ = [
     "EffectiveCurvature",
     "EdgeOfStability",
     "GradientNoise",
+    "LayerMotion",
     "LogHessian",
     "LyapunovResidual",
     "MinibatchEnsemble",

@@ -18,6 +18,7 @@ from landscope.plots.landscape import (
     variance_against_flatness,
     variance_spectrum,
 )
+from landscope.plots.monitoring import measured_over_training
 from landscope.plots.noise import (
     active_modes,
     flatness_and_curvature,
@@ -87,5 +88,6 @@ for _kind, _draw in {
     "temperature_over_training": temperature_over_training,
     "modes_over_training": modes_over_training,
     "noise_scale": noise_scale,
+    "monitor_history": measured_over_training,
 }.items():
     register_picture(_kind, _draw)

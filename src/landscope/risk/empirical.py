@@ -286,10 +286,15 @@ class EmpiricalRisk(SampledRisk, HasModel):
                 name not in theirs or torch.equal(value, theirs[name].to(value)) for name, value in ours.items()
             ):
                 return float(self(w))
-            other = EmpiricalRisk.__new__(type(self))
-            other.__dict__ = {**self.__dict__, "_blocks": self._blocks.without_stored()}
             with with_statistics(self._model, theirs), with_weights(self._model, others):
-                return float(other(w))
+                return float(self.without_stored()(w))
+
+    def without_stored(self) -> EmpiricalRisk:
+        """The same risk, of the same copy of the model, that stores no activations: for other buffers or weights."""
+        other = EmpiricalRisk.__new__(type(self))
+        other.__dict__ = {name: value for name, value in self.__dict__.items() if name not in _OF_SAMPLES}
+        other._blocks, other._keeps_statistics = self._blocks.without_stored(), False
+        return other
 
     def checked(self, name: str, w: Tensor) -> Tensor:
         """A vector of selected weights on the device and in the dtype of the model."""

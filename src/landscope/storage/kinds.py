@@ -41,6 +41,7 @@ MODULES = {
     "minibatch_ensemble": "noise.ensemble",
     "mode_statistics": "noise.mode_statistics",
     "modes_over_training": "directions.over_training",
+    "monitor_history": "monitoring.history",
     "noise_and_curvature": "noise.noise_and_curvature",
     "noise_scale": "noise.scale",
     "noisy_run": "reproduction.figures.sec_s9",

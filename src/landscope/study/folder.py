@@ -41,6 +41,7 @@ _NO_RESULTS = {
     "trajectory",
     "checkpoints",
     "second-moments",
+    "monitor",
     RUN_FILE,
     "numbers.json",
     *(f"{name}.zarr.zip" for name in TRAINED),

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from landscope import plots
+from landscope.monitoring import MonitorHistory
+from landscope.monitoring.monitor import HISTORY_FILE
 from landscope.report import CAPTIONS, SECTIONS, WIDE, FigureSection, render
 from landscope.report.limits import PROCESS_LIMIT_IS, RUN_LIMIT_IS
+from landscope.storage.archive import load
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of
@@ -79,6 +82,7 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
         sensitivity=_sensitivity(analysis),
         facts=[*facts, *page_facts(analysis, summary)],
         training=_drawn(figures, "training_curves"),
+        monitored=_monitored(analysis),
         no_training=_missing(analysis, "noise", {"training_curves"} - figures.keys()),
         sections=[_section(analysis, section, figures) for section in SECTIONS],
         not_measured=_not_measured(analysis),
@@ -110,6 +114,20 @@ def _sensitivity(analysis: Analysis) -> list[list[str]]:
 def _drawn(figures: Mapping[str, go.Figure], name: str) -> tuple[str, str, str, bool] | None:
     """HTML, label, text and width of a figure; None where there is none."""
     return (plots.as_html(figures[name], name), *CAPTIONS[name], name in WIDE) if name in figures else None
+
+
+def _monitored(analysis: Analysis) -> tuple[str, str, str, bool] | None:
+    """The figure of what a monitor measured during the training, where it wrote into the study's folder."""
+    path = analysis.folder.path / "monitor" / HISTORY_FILE
+    if not path.exists():
+        return None
+    history = load(path, MonitorHistory)
+    caption = (
+        f"Measured during the training, in {100 * history.share:.1f} % of its time, on a part of the data. Curvature: "
+        "the largest of the loss (λ₁) and that of minibatch losses along their gradients (batch sharpness); plain SGD "
+        "is at its edge of stability where the latter is 2/α."
+    )
+    return plots.as_html(history.plot(), "monitored"), "Monitor.", caption, True
 
 
 def _section(analysis: Analysis, section: FigureSection, figures: Mapping[str, go.Figure]) -> tuple[Any, ...]:

@@ -1,0 +1,6 @@
+"""Where the numbers of a monitor go to: each sink is one file."""
+
+from landscope.monitoring.sinks.choice import sinks_of
+from landscope.monitoring.sinks.sink import Sink
+
+__all__ = ["Sink", "sinks_of"]

@@ -1,0 +1,71 @@
+"""The figure of what a monitor measured."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import plotly.graph_objects as go
+
+from landscope.plots.style import HEIGHT, MANY_COLORS, WALK, logarithmic, numbers, panels
+
+if TYPE_CHECKING:
+    from landscope.monitoring.history import MonitorHistory
+
+__all__ = ["measured_over_training"]
+
+_EDGE = "two_over_learning_rate"
+_TITLES = {
+    "loss": "loss", "sharpness": "curvature", "noise_scale": "noise scale (samples)",
+    "temperature": "temperature along modes", "variance": "variance of modes", "drift": "drift of layers (a step)",
+    "diffusion": "diffusion of layers (a step)",
+}  # fmt: skip
+_PANEL_OF = {"batch_sharpness": "sharpness", _EDGE: "sharpness"}
+_NAMES = {"sharpness": "λ<sub>1</sub>", "batch_sharpness": "batch sharpness", _EDGE: "2/α"}
+
+
+def measured_over_training(history: MonitorHistory) -> go.Figure:
+    """Curves of all quantities over the steps, a panel for each kind, on logarithmic axes.
+
+    Values that are not positive and finite leave gaps, such as the noise scale where the gradient is zero within its
+    error.
+
+    Args:
+        history: What a monitor measured.
+    """
+    kinds = [kind for kind in _TITLES if any(_panel_of(name) == kind for name in history.names)]
+    rows = max(1, math.ceil(len(kinds) / 2))
+    figure = panels(rows, 2 if len(kinds) > 1 else 1, vertical_spacing=0.35 / rows)
+    for place, kind in enumerate(kinds):
+        at = {"row": place // 2 + 1, "col": place % 2 + 1}
+        names = [name for name in history.names if _panel_of(name) == kind]
+        for color, name in enumerate(names):
+            _add_curve(figure, history, name, MANY_COLORS[color % len(MANY_COLORS)], at)
+        figure.update_xaxes(title_text="step", **at)
+        figure.update_yaxes(title_text=_TITLES[kind], **logarithmic(narrow=True), **at)
+    figure.update_layout(height=HEIGHT * rows * 0.75 + HEIGHT * 0.25)
+    return figure
+
+
+def _panel_of(name: str) -> str:
+    kind = name.partition("/")[0]
+    return _PANEL_OF.get(kind, kind)
+
+
+def _add_curve(figure: go.Figure, history: MonitorHistory, name: str, color: str, at: dict[str, int]) -> None:
+    steps, values = history.curve(name)
+    shown = _shown_name(name)
+    figure.add_scatter(
+        x=numbers(steps), y=numbers(values.where((values > 0) & values.isfinite(), math.nan)), name=shown,
+        mode="lines" if len(steps) > 60 else "lines+markers", legendgroup=shown,
+        showlegend=name in _NAMES or (name not in _TITLES and all(one.legendgroup != shown for one in figure.data)),
+        line={"color": WALK if name == _EDGE else color, "width": 1.2, "dash": "dash" if name == _EDGE else "solid"},
+        marker={"size": 4}, **at,
+    )  # fmt: skip
+
+
+def _shown_name(name: str) -> str:
+    kind, _, part = name.partition("/")
+    if not part:
+        return _NAMES.get(name, _TITLES.get(name, name))
+    return f"layer {part}" if kind in ("drift", "diffusion") else part.replace("_", " ")
