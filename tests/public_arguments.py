@@ -161,6 +161,10 @@ VALID = {
         directions.hessian, {"landscape": WELL, "w0": ORIGIN, "n_modes": 2, "rtol": 1e-2, "n_vectors": 4, "seed": 0},
     ),
     "directions.gradient_noise": (directions.gradient_noise, {"ensemble": SPRINGS, "w0": ORIGIN, "n_modes": 2}),
+    "directions.modes_over_training": (
+        directions.modes_over_training,
+        {"trajectory": WINDOW, "n_modes": 2, "n_windows": 3, "most_rows": 60, "seed": 0},
+    ),
     "directions.log_spaced_ranks": (directions.log_spaced_ranks, {"last": 20, "count": 4, "first": 1}),
     "directions.random": (directions.random, {"dim": 5, "n_modes": 2, "seed": 0}),
     "landscape.batch_sharpness": (landscape.batch_sharpness, {"ensemble": SPRINGS, "w0": ORIGIN + 1, "n_batches": 4}),
@@ -261,6 +265,20 @@ VALID = {
     ),
     "noise.effective_curvature": (
         noise.effective_curvature, {"trajectory": WINDOW, "landscape": WELL, "directions": EIGEN, "n_points": 100},
+    ),
+    "noise.noise_scale": (
+        noise.noise_scale,
+        {
+            "ensemble": SPRINGS, "w0": ORIGIN, "directions": AXES, "batch_size": 3, "n_batches": 9,
+            "confidence_level": 0.9,
+        },
+    ),
+    "noise.noise_scale_of_two_sizes": (
+        noise.noise_scale_of_two_sizes,
+        {
+            "small": torch.tensor([3.0, 3.2, 2.8]), "large": torch.tensor([1.5, 1.4, 1.6]), "small_size": 1,
+            "large_size": 4, "confidence_level": 0.9,
+        },
     ),
     "noise.lyapunov_residual": (
         noise.lyapunov_residual,

@@ -19,8 +19,8 @@ FROZEN = {
         open_trajectory penalties plots principal_modes save study surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
-        Directions gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes
-        principal_variances random subspace_overlap
+        Directions ModesOverTraining gauss_newton gradient_noise hessian log_spaced_ranks modes_over_training moving
+        principal_modes principal_variances random subspace_overlap
     """,
     "landscope.landscape": """
         Basin BatchSharpness Diagonal Flatness InvariantFlatness LearningCoefficient LossForms LossPlane LossProfiles
@@ -41,11 +41,12 @@ FROZEN = {
     """,
     "landscope.noise": """
         ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LogHessian
-        LyapunovResidual MinibatchEnsemble ModeStatistics Oscillation Phases StepRule VelocityStatistics
+        LyapunovResidual MinibatchEnsemble ModeStatistics NoiseScale Oscillation Phases StepRule VelocityStatistics
         YaidaRelation active_temperature block_variances correlation_time_from_velocities cosine_content
         direct_response drift_law edge_of_stability effective_curvature effective_curvature_at gradient_noise
-        learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics oscillation
-        oscillation_share stationary_variance velocity_statistics window_factor window_time yaida_relation
+        learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics noise_scale
+        noise_scale_of_two_sizes oscillation oscillation_share stationary_variance velocity_statistics
+        window_factor window_time yaida_relation
     """,
     "landscope.penalties": """
         KroneckerPenalty LowRankKroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty basin_penalty
@@ -57,10 +58,11 @@ FROZEN = {
     "landscope.plots": """
         accumulated_variance active_modes as_html cooling_rates_against_flatness
         correlation_time_against_flatness correlation_time_by_sampling correlation_times_from_velocities
-        equilibrium exponents flatness_against_rank flatness_and_curvature flatness_at_two_levels
+        equilibrium exponents fields flatness_against_rank flatness_and_curvature flatness_at_two_levels
         invariant_flatness inverse_loss_over_training learning_coefficient log_loss_profiles loss_along_drift
         loss_forms_along_drift loss_plane loss_profiles mean_squared_displacement minibatch_profiles
-        noise_against_curvature noise_against_flatness oscillation_by_direction path_in_plane psi_against_window
+        modes_over_training noise_against_curvature noise_against_flatness noise_scale noise_scale_over_training
+        oscillation_by_direction path_in_plane psi_against_window
         psi_in_growing_windows response_and_correlation response_temperature sharpness_over_training
         spectral_density spectrum_exponents spring_predictions spring_statistics stationarity
         temperature_against_flatness

@@ -3,12 +3,10 @@
 import dataclasses
 
 import plotly.graph_objects as go
-import pytest
 import torch
 
 import landscope as ls
 from known import flatness_of, statistics_of
-from landscope.errors import InputError
 from landscope.results import Result, register_picture, result_kinds
 
 
@@ -47,8 +45,32 @@ def test_results_draw_the_picture_of_their_kind():
     pictures = (modes, exponents(), flatness_of(torch.logspace(0, 1, 8)), ls.noise.velocity_statistics(window, modes))
     for result in pictures:
         assert isinstance(result.plot(), go.Figure), result.kind
-    with pytest.raises(InputError, match=r"got mode_statistics\..* landscope\.plots"):
-        ls.noise.mode_statistics(modes, window).plot()
+    statistics = ls.noise.mode_statistics(modes, window)
+    drawn = {trace.name: trace.y.tolist() for trace in statistics.plot().data}
+    assert drawn["variance"] == statistics.variance.tolist()
+    assert set(drawn) == {name.replace("_", " ") for name, value in statistics.tensors().items() if value.ndim < 3}
+
+
+def test_a_result_without_a_picture_of_its_own_shows_every_field_and_numbers_alone_are_a_table(monkeypatch):
+    from landscope import results
+
+    penalty = ls.penalties.distance_penalty(torch.arange(9000.0), strength=2.0)
+    anchor = {trace.name: trace.y for trace in ls.plots.fields(penalty).data}["anchor"]
+    assert anchor.tolist() == torch.arange(0.0, 9000, 5).tolist()
+    line = ls.law.fit_power_law(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 4.0, 16.0])).plot()
+    names, values = line.data[0].cells["values"]
+    assert dict(zip(names, values, strict=True))["n points"] == "3"
+    monkeypatch.setattr(results, "_KINDS", dict(results._KINDS))
+
+    @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+    class Grid(Result, kind="grid-of-the-tests", dims={"heights": ("place", "time")}):
+        """A result of two axes."""
+
+        heights: torch.Tensor
+
+    matrix = torch.arange(6.0).reshape(2, 3)
+    heat = Grid(heights=matrix).plot().data[0]
+    assert heat.z.tolist() == matrix.T.tolist()
 
 
 def test_every_picture_belongs_to_a_kind_of_result():

@@ -158,7 +158,12 @@ def check_path(name: str, value: Any) -> Path:
 
 
 def check_hooked(optimizer: Any) -> torch.optim.Optimizer:
-    """Return an optimiser that calls step hooks; wrappers around optimisers do not call them."""
+    """Return an optimiser that calls step hooks: of accelerate's wrapper the one within.
+
+    Other wrappers are refused: they do not call hooks, and may take a step in parts, as sharpness-aware ones do.
+    """
+    while type(optimizer).__name__ == "AcceleratedOptimizer" and type(optimizer).__module__.startswith("accelerate."):
+        optimizer = optimizer.optimizer
     check_kind(
         "the optimizer",
         optimizer,

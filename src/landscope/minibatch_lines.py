@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainBatchLines
 from landscope.protocols import BatchLines, Ensemble, ProgressCallback
 
-__all__ = ["gradients_of", "count_left_out", "start_batch_lines"]
+__all__ = ["count_left_out", "each_gradient", "gradients_of", "start_batch_lines"]
 
 _MIN_BATCHES = 3
 
@@ -52,6 +53,21 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
             hint="Choose a w0 with finite losses, or check the data.",
         )
     return lines, at_start
+
+
+def each_gradient(ensemble: Ensemble, w: Tensor) -> Iterator[Tensor]:
+    """The gradients ``[N]`` of the minibatch losses, one after another, in float64 on the host.
+
+    Raises:
+        InputError: If the landscape has no minibatch losses.
+        NonFiniteError: If a gradient is not finite.
+    """
+    _check_ensemble(ensemble)
+    for gradient in getattr(ensemble, "batch_gradients", torch.func.jacrev(ensemble.batch_losses))(w):
+        yield check_finite(
+            "minibatch gradients", gradient.detach().cpu().double(),
+            hint="Choose a w0 with finite losses, or check the data.",
+        )  # fmt: skip
 
 
 def gradients_of(

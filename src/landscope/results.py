@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from landscope._version import __version__
-from landscope.errors import InputError
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -134,23 +133,13 @@ class Result:
         return xarray.Dataset(variables, attrs={"kind": self.kind, **self.attributes()})
 
     def plot(self) -> go.Figure:
-        """The natural picture of this result.
+        """The natural picture of this result; where its kind has none, its tensors one by one.
 
         Returns:
             A plotly figure.
-
-        Raises:
-            InputError: If no one picture belongs to this kind of result.
         """
-        importlib.import_module("landscope.plots")  # fills the registry; results imports nothing above itself
-        draw = _PICTURES.get(self.kind)
-        if draw is None:
-            raise InputError(
-                expected=f"a result with a natural picture: {', '.join(sorted(_PICTURES))}",
-                got=f"{self.kind}",
-                hint="Choose a figure of landscope.plots, or draw the fields by hand.",
-            )
-        return draw(self)
+        plots = importlib.import_module("landscope.plots")  # fills the registry; results imports nothing above itself
+        return _PICTURES.get(self.kind, plots.fields)(self)
 
     def _shown(self) -> list[tuple[str, str]]:
         return [(name, _shown(value)) for name, value in self._items() if name != "provenance"]

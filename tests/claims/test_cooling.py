@@ -59,7 +59,8 @@ def cooling(*, rate=None, at=100.0, loss_at=100.0, profile=-1.0, drawn=5, checkp
         temperature=broken(rates, at), displacements=line,
         profiles=(1 + line.square()) * steps[:, None] ** profile, drawn_steps=steps, drawn_rank=10,
         first_counted=min(int((checkpoints < 200).sum()), len(checkpoints) - 1), correlation=1.0,
-        correlation_from_start=1.0, noise_dimension=checkpoints,
+        correlation_from_start=1.0, noise_dimension=checkpoints, noise_scale=checkpoints,
+        noise_scale_interval=torch.stack([checkpoints, checkpoints], dim=1), batch_size=50,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, ch
         steps=torch.arange(float(checkpoints)), loss=torch.ones(checkpoints), ranks=torch.tensor([2]),
         temperature=torch.ones(checkpoints, 1), displacements=line[0], profiles=line, drawn_steps=torch.zeros(1),
         noise_dimension=torch.linspace(100, 100 * narrowing, checkpoints), drawn_rank=2, first_counted=0,
+        noise_scale=torch.ones(checkpoints), noise_scale_interval=torch.ones(checkpoints, 2), batch_size=50,
         correlation=correlation, correlation_from_start=0.0,
     )  # fmt: skip
     return temperature_measurements(along, noise, width, cooling, (2, 20), (curvature or (lambda F: F))(width))

@@ -230,13 +230,16 @@ def test_temperature_over_training_follows_the_learning_rate_of_each_checkpoint(
     constant, varied = (
         measure_temperature_over_training(
             [(step, springs, ORIGIN + step / 10) for step in (1, 2, 3)], 3, AXES, ranks, torch.zeros(1).double(),
-            learning_rates=torch.tensor(rates).double(), steps_per_epoch=1, drawn=0,
+            learning_rates=torch.tensor(rates).double(), steps_per_epoch=1, batch_size=5, drawn=0,
         )
         for rates in ([0.1, 0.1, 0.1], [0.1, 0.05, 0.2])
     )  # fmt: skip
     factors = torch.tensor([1.0, 0.5, 2.0]).double()[:, None]
     assert torch.allclose(varied.temperature, factors * constant.temperature)
     assert torch.allclose(varied.profiles, factors * constant.profiles)
+    scale = ls.noise.noise_scale(springs, ORIGIN + 0.2, batch_size=5)
+    assert float(varied.noise_scale[1]) == pytest.approx(scale.value, rel=1e-9)
+    assert varied.noise_scale_interval[1].tolist() == pytest.approx(scale.confidence_interval, rel=1e-9)
 
 
 def test_progress_counts_minibatches_and_pairs_of_directions():

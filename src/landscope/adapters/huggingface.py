@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from landscope._checks import check_path
+from landscope._checks import check_hooked, check_path
 from landscope.adapters.memory_session import MemorySession
 from landscope.adapters.recorder_session import RecorderSession, RecordingSession, StudySession
 from landscope.adapters.session import Training, TrainingSession
@@ -21,7 +21,6 @@ from landscope.memory.task_memory import TaskMemory
 from landscope.risk.language_model import language_model_losses
 
 try:
-    from accelerate.optimizer import AcceleratedOptimizer
     from accelerate.utils import extract_model_from_parallel
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 except ImportError as error:
@@ -43,7 +42,7 @@ class _TrainerSession(TrainingSession, TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Begin the session; called by the Trainer."""
-        optimizer = _unwrapped_optimizer(kwargs["optimizer"])
+        optimizer = check_hooked(kwargs["optimizer"])
         training = Training(
             model=_unwrapped_model(kwargs["model"]),
             optimizer_for=lambda *_: optimizer,
@@ -306,13 +305,6 @@ def _steps_per_epoch(loader: Any, args: TrainingArguments) -> int | None:
 
 def _unwrapped_model(model: nn.Module) -> nn.Module:
     return extract_model_from_parallel(model, keep_torch_compile=False)
-
-
-def _unwrapped_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The optimiser inside accelerate's wrapper, whose hooks also run where no step is taken."""
-    while isinstance(optimizer, AcceleratedOptimizer):
-        optimizer = optimizer.optimizer
-    return optimizer
 
 
 def _steps_taken(state: TrainerState) -> int:

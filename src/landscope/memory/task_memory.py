@@ -192,7 +192,7 @@ class TaskMemory(SavedMemory):
 
     @contextlib.contextmanager
     def _training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
-        check_hooked(optimizer)
+        optimizer = check_hooked(optimizer)
         if self._active is not None:
             raise InputError(
                 expected="one training at a time", got="a second one inside the first",

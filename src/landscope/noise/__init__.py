@@ -12,6 +12,7 @@ from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.mode_statistics import ModeStatistics, block_variances, mode_statistics
 from landscope.noise.oscillation import Oscillation, oscillation, oscillation_share
 from landscope.noise.response import DirectResponse, direct_response
+from landscope.noise.scale import NoiseScale, noise_scale, noise_scale_of_two_sizes
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
 from landscope.noise.step_rule import StepRule
 from landscope.noise.temperature import ActiveTemperature, active_temperature
@@ -29,6 +30,7 @@ __all__ = [
     "LyapunovResidual",
     "MinibatchEnsemble",
     "ModeStatistics",
+    "NoiseScale",
     "Oscillation",
     "Phases",
     "StepRule",
@@ -49,6 +51,8 @@ __all__ = [
     "lyapunov_residual",
     "minibatch_ensemble",
     "mode_statistics",
+    "noise_scale",
+    "noise_scale_of_two_sizes",
     "oscillation",
     "oscillation_share",
     "stationary_variance",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from landscope.landscape.dimension import learning_dimension
 from landscope.minibatch_lines import gradients_of
+from landscope.noise.scale import scale_of_gradients
 from landscope.noise.springs import nearest_ranks
 from landscope.noise.temperature import active_temperature
 from landscope.protocols import Ensemble, ProgressCallback, silent
@@ -30,6 +31,7 @@ class TemperatureOverTraining(
     kind="temperature_over_training",
     dims={
         "steps": ("checkpoint",), "loss": ("checkpoint",), "noise_dimension": ("checkpoint",),
+        "noise_scale": ("checkpoint",), "noise_scale_interval": ("checkpoint", "end"),
         "temperature": ("checkpoint", "mode"), "ranks": ("mode",),
         "displacements": ("point",), "profiles": ("drawn", "point"), "drawn_steps": ("drawn",),
     },
@@ -50,6 +52,9 @@ class TemperatureOverTraining(
         correlation_from_start: Pearson correlation of ln T_i(0) with ln L over all checkpoints, as median over modes.
         noise_dimension: Number of directions with 99 % of the gradient noise at each checkpoint, in the eigenbasis of
             this noise. In the modes of the end of training the noise would depend on the choice of these modes.
+        noise_scale: Gradient noise scale tr(Sigma)/|G|^2 at each checkpoint, in samples.
+        noise_scale_interval: Its 95 % interval, ``[checkpoints, 2]``; see :func:`landscope.noise.noise_scale`.
+        batch_size: Samples in a minibatch.
     """
 
     steps: Float[Tensor, " c"]
@@ -64,6 +69,9 @@ class TemperatureOverTraining(
     correlation: float
     correlation_from_start: float
     noise_dimension: Float[Tensor, " c"]
+    noise_scale: Float[Tensor, " c"]
+    noise_scale_interval: Float[Tensor, "c 2"]
+    batch_size: int
 
 
 def drawn_ranks(ranks: Int[Tensor, " k"]) -> Int[Tensor, " drawn"]:
@@ -80,6 +88,7 @@ def measure_temperature_over_training(
     *,
     learning_rates: Float[Tensor, " c"],
     steps_per_epoch: int,
+    batch_size: int,
     drawn: int,
     progress: ProgressCallback | None = None,
 ) -> TemperatureOverTraining:
@@ -93,6 +102,7 @@ def measure_temperature_over_training(
         displacements: Displacements of the profiles.
         learning_rates: Learning rate alpha of the step at each checkpoint.
         steps_per_epoch: Number of minibatches in an epoch.
+        batch_size: Samples in a minibatch.
         drawn: Index in ``directions`` of the mode of the profiles.
         progress: Callback for the number of completed checkpoints.
 
@@ -100,11 +110,12 @@ def measure_temperature_over_training(
         The measurements.
     """
     report = progress or silent
-    steps, loss, rows, profiles, drawn_steps, dimensions = [], [], [], [], [], []
+    steps, loss, rows, profiles, drawn_steps, dimensions, scales = [], [], [], [], [], [], []
     picked = set(torch.linspace(0, n_checkpoints - 1, 5).round().long().tolist())
     for number, (step, ensemble, w) in enumerate(checkpoints):
         learning_rate = float(learning_rates[number])
         gradients = gradients_of(ensemble, w, None)
+        scales.append(scale_of_gradients(gradients, batch_size))
         gradients -= gradients.mean(dim=0)
         dimensions.append(learning_dimension(torch.linalg.svdvals(gradients).square(), 0.99))
         steps.append(float(step))
@@ -132,6 +143,9 @@ def measure_temperature_over_training(
         correlation=_correlation(temperature[first:], losses[first:]),
         correlation_from_start=_correlation(temperature, losses),
         noise_dimension=torch.tensor(dimensions, dtype=torch.float64),
+        noise_scale=torch.tensor(scales, dtype=torch.float64)[:, 0],
+        noise_scale_interval=torch.tensor(scales, dtype=torch.float64)[:, 1:],
+        batch_size=batch_size,
         provenance=stamp(learning_rates=learning_rates.tolist()),
     )
 

@@ -139,7 +139,7 @@ class ProximalSteps(WarnsIfUnused):
     ) -> None:
         self.every = check_count("every", every, minimum=1)
         check_kind("the model", model, nn.Module, hint="Call ProximalSteps(penalty, model, optimizer).")
-        check_hooked(optimizer)
+        optimizer = check_hooked(optimizer)
         self.space = _space_of(penalty, model, select)
         self._check_length(penalty)
         self._tensors = self.space.tensors(model)

@@ -2,9 +2,12 @@
 
 from landscope.plots.controls import *  # noqa: F403
 from landscope.plots.edge import *  # noqa: F403
+from landscope.plots.fields import *  # noqa: F403
 from landscope.plots.invariant import *  # noqa: F403
 from landscope.plots.landscape import *  # noqa: F403
 from landscope.plots.noise import *  # noqa: F403
+from landscope.plots.noise_scale import *  # noqa: F403
+from landscope.plots.over_training import *  # noqa: F403
 from landscope.plots.plane import *  # noqa: F403
 from landscope.plots.registry import *  # noqa: F403
 from landscope.plots.response import *  # noqa: F403

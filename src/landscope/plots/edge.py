@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import plotly.graph_objects as go
 import torch
 from torch import Tensor
@@ -15,18 +13,14 @@ from landscope.plots.style import (
     FRESH,
     NULL,
     OWN,
-    WALK,
     add_level,
-    add_line,
-    add_points,
     logarithmic,
-    new_figure,
     numbers,
     panels,
     ranks_of,
 )
 
-__all__ = ["oscillation_by_direction", "sharpness_over_training"]
+__all__ = ["oscillation_by_direction"]
 
 
 def oscillation_by_direction(edge: EdgeOfStability) -> go.Figure:
@@ -60,24 +54,3 @@ def _add_shares(figure: go.Figure, x: Tensor, share: Tensor, error: Tensor, name
         x=numbers(x), y=numbers(share), name=name, mode="markers", marker={"color": color, "size": 5},
         error_y={"type": "data", "array": numbers(1.96 * error), "thickness": 1, "width": 0}, row=1, col=column,
     )  # fmt: skip
-
-
-def sharpness_over_training(
-    steps: Tensor, sharpness: Tensor, batch: Tensor, error: Tensor, bounds: Sequence[tuple[float, str]]
-) -> go.Figure:
-    """Largest curvature and batch sharpness over the training, with their bounds.
-
-    Args:
-        steps: Optimiser steps, above 0.
-        sharpness: lambda_1 at each.
-        batch: Batch sharpness at each.
-        error: Its standard error.
-        bounds: Values and names of the bounds.
-    """
-    figure = new_figure("step", "curvature", log_x=True, log_y=True)
-    add_line(figure, numbers(steps), numbers(sharpness), "λ<sub>1</sub> of the whole loss", OWN)
-    add_points(figure, numbers(steps), numbers(batch), "batch sharpness", FRESH, 7)
-    figure.data[-1].error_y = {"type": "data", "array": numbers(1.96 * error), "thickness": 1, "width": 0}
-    for value, name in bounds:
-        add_level(figure, value, name, WALK, at="start")
-    return figure

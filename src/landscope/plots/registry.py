@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import plotly.graph_objects as go
+import torch
 
 from landscope.directions.directions import Directions
 from landscope.landscape.profile import LossProfiles
 from landscope.plots.controls import variance_after_correction, variance_against_window
 from landscope.plots.edge import oscillation_by_direction
+from landscope.plots.invariant import invariant_flatness, learning_coefficient
 from landscope.plots.landscape import (
     flatness_against_rank,
     loss_profiles,
+    training_curves,
     variance_against_flatness,
     variance_spectrum,
 )
-from landscope.plots.noise import mean_squared_displacement, spring_statistics
+from landscope.plots.noise import (
+    active_modes,
+    flatness_and_curvature,
+    inverse_loss_over_training,
+    loss_along_drift,
+    mean_squared_displacement,
+    noise_against_curvature,
+    spring_statistics,
+    stationarity,
+    temperature_over_training,
+    temperature_profiles,
+)
+from landscope.plots.noise_scale import noise_scale
+from landscope.plots.over_training import modes_over_training, sharpness_over_training
 from landscope.plots.plane import loss_plane
 from landscope.plots.response import response_and_correlation
 from landscope.plots.run_limit import variance_and_relaxation
@@ -55,5 +71,19 @@ for _kind, _draw in {
     "run_limit": variance_and_relaxation,
     "direct_response": response_and_correlation,
     "window_limit": variance_along_curvature,
+    "active_temperature": lambda found: temperature_profiles(found, torch.arange(1, len(found.temperature) + 1)),
+    "activity": lambda found: active_modes(found, None),
+    "drift_law": inverse_loss_over_training,
+    "drift_path": loss_along_drift,
+    "flatness_and_curvature": flatness_and_curvature,
+    "invariant_flatness": invariant_flatness,
+    "learning_coefficient": learning_coefficient,
+    "noise_and_curvature": lambda found: noise_against_curvature([found]),
+    "yaida_relation": stationarity,
+    "training_history": lambda found: training_curves(found, ()),
+    "sharpness_over_training": sharpness_over_training,
+    "temperature_over_training": temperature_over_training,
+    "modes_over_training": modes_over_training,
+    "noise_scale": noise_scale,
 }.items():
     register_picture(_kind, _draw)

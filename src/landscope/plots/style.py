@@ -35,6 +35,7 @@ OWN, FRESH, NULL, WALK, FIT, PROCESS = "#1f5fa8", "#d9760b", "#9aa0a6", "#4a4a4a
 PALETTE = ("#1f5fa8", "#d9760b", "#2e7d32", "#7b3fa0")
 MANY_COLORS = (*PALETTE, FIT, "#00838f", "#8d6e63", "#c2185b", "#827717", "#000000")
 HEIGHT = 420
+STEPS = "step (0 drawn at 0.5)"
 _LINE_OF_LEGEND = 20
 _ABOUT_A_DECADE = (0.7, 1.4)
 _LEFT_OUT = ["downloadJson", "sendChartToCloud", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d"]
@@ -108,6 +109,11 @@ def _styled(figure: go.Figure) -> go.Figure:
 def numbers(values: Tensor) -> np.ndarray:
     """Convert a tensor to an array for plotly."""
     return values.detach().cpu().numpy()
+
+
+def places_of(steps: Tensor) -> np.ndarray:
+    """Places of optimiser steps on a logarithmic axis, as its title :data:`STEPS` says."""
+    return np.maximum(numbers(steps), 0.5)
 
 
 def ranks_of(count: int, first: int = 1) -> np.ndarray:

@@ -123,7 +123,7 @@ class TrajectoryRecorder:
         self.space.flatten(model)  # raises where the weights have no values
         self._sketch = None if sketch is None else sketch_of(sketch, self.space.dim)
         warn_frozen(self.space.names, self._tensors)
-        self._optimizer = check_hooked(optimizer)
+        self._optimizer = optimizer = check_hooked(optimizer)
         self._seen: tuple[list[Any], int, list[dict[str, Any]]] = ([], 0, [])
         self._every = check_count("every", every, minimum=1)
         first_step = first_step_of(first_step, resume)

@@ -150,6 +150,23 @@ CAPTIONS = {
         "Number of modes with 99 % of the variance in each recorded epoch, with and without the first mode. It cannot "
         "exceed the number of steps in an epoch.",
     ),
+    "noise_scale_over_training": (
+        "Noise scale.",
+        "Samples that a gradient needs before its noise is as large as itself, with 95 % intervals, and the number of "
+        "directions that hold 99 % of the noise. Minibatches beyond the noise scale hardly shorten a training. An "
+        "interval without an upper end says that the gradient of new samples cannot be told from zero.",
+    ),
+    "modes_over_training": (
+        "Turning of the modes.",
+        "Overlap of the first modes of successive windows of the training, and of each window with the last. Grey: "
+        "windows of the same length of a process whose modes do not turn; short windows alone lower the overlap that "
+        "far. Dotted: directions at random.",
+    ),
+    "sharpness_over_training": (
+        "Sharpness.",
+        "Largest curvature of the whole loss and batch sharpness at saved steps of the training, and the edges of "
+        "stability at the learning rate of each step: of gradient descent, and, with momentum, of noisy minibatches.",
+    ),
     "inverse_loss_over_training": (
         "Drift.",
         "1/L over time, a straight line if the loss falls by a drift along one direction. Grey: the slope if the "

@@ -62,6 +62,12 @@ SECTIONS = (
         ),
     ),
     FigureSection(
+        "over-training",
+        "Over the training: sharpness, noise scale, turning of the modes",
+        "dynamics",
+        ("noise_scale_over_training", "modes_over_training", "sharpness_over_training"),
+    ),
+    FigureSection(
         "drift",
         "Sections S1 to S3: drift and curvature",
         "noise",

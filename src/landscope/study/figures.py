@@ -152,6 +152,9 @@ FIGURES: dict[str, StudyFigure] = {
         (saved.TEMPERATURE_OVER_TRAINING, saved.FLATNESS),
         lambda _, cooling, widths: plots.cooling_rates_against_flatness(cooling, widths.width),
     ),
+    "noise_scale_over_training": StudyFigure(_OVER_TRAINING),
+    "modes_over_training": StudyFigure((saved.MODES_OVER_TRAINING,)),
+    "sharpness_over_training": StudyFigure((saved.SHARPNESS_OVER_TRAINING,)),
     "active_modes": StudyFigure((saved.ACTIVITY,), lambda a, activity: plots.active_modes(activity, a.steps_per_epoch)),
     "inverse_loss_over_training": StudyFigure((saved.DRIFT_LAW,)),
     "loss_along_drift": StudyFigure(

@@ -11,6 +11,7 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
+from landscope._checks import check_hooked
 from landscope.errors import InputError
 from landscope.optimizer_steps import ends_step
 from landscope.processes import Turn
@@ -58,7 +59,7 @@ class StudyFollower:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, first_step: int | None, turn: Turn) -> None:
-        self._optimizer, self._turn = optimizer, turn
+        self._optimizer, self._turn = check_hooked(optimizer), turn
         self.step = 0 if first_step is None else first_step - 1
         self._entered = contextlib.ExitStack()
         self.is_recording = False

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscope._checks import check_hooked
 from landscope.errors import InputError, StorageError
 from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
@@ -77,7 +78,7 @@ class StudyRecorder:
         data: DataIdentity | None = None,
         turn: Turn | None = None,
     ) -> None:
-        self._turn = turn
+        self._turn, optimizer = turn, check_hooked(optimizer)
         self._folder, self._model, self._optimizer, self._every = folder, model, optimizer, every
         self._path, self._checkpoints = folder.path / "trajectory", Checkpoints(folder.path / "checkpoints")
         with folder.locked():

@@ -22,6 +22,7 @@ _WORDS = (
     ("exponents-fresh", "fresh data", "ls.Study(..., fresh=(first, last))"),
     ("exponents-sampling-", "a training that goes on from the end of the window", "ls.Study(..., train_on=f)"),
     ("flatness-and-curvature", "flatness beside curvature", "noise"),
+    ("noise-modes-over-training", "the turning of the modes", "noise"),
     ("noise-", "the noise of the minibatches", "noise"),
     ("run-limit", "psi_infinity of the run", "dynamics"),
     ("effective-curvature-", "the restoring force of all weights", "dynamics"),
@@ -30,6 +31,7 @@ _WORDS = (
         ("edge", "the edge of stability"), ("response", "the response to kicks"),
         ("invariant-flatness", "the flatness without units"),
         ("learning-coefficient", "the learning coefficient"),
+        ("sharpness-over-training", "the sharpness over the training"),
     )),
     *((name, words, "controls") for name, words in (
         ("basis-hessian", "the Hessian eigenvectors"), ("flatness-hessian", "the flatness along Hessian eigenvectors"),

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Generic, TypeVar
 
 from landscope.directions.directions import Directions
+from landscope.directions.over_training import ModesOverTraining
 from landscope.landscape import Flatness, InvariantFlatness, LearningCoefficient, LossProfiles, ProfileFits
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.equilibrium import Equilibrium
@@ -25,6 +26,7 @@ from landscope.noise.log_hessian import LogHessian
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.noise.response import DirectResponse
+from landscope.noise.sharpness_over_training import SharpnessOverTraining
 from landscope.noise.springs import Springs
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
@@ -87,6 +89,8 @@ GRADIENT_NOISE = Saved("noise-gradient", GradientNoise)
 LOG_HESSIAN = Saved("noise-log-hessian", LogHessian)
 TEMPERATURE = Saved("noise-temperature", ActiveTemperature)
 TEMPERATURE_OVER_TRAINING = Saved("noise-temperature-over-training", TemperatureOverTraining)
+MODES_OVER_TRAINING = Saved("noise-modes-over-training", ModesOverTraining)
+SHARPNESS_OVER_TRAINING = Saved("controls-sharpness-over-training", SharpnessOverTraining)
 FLATNESS_AND_CURVATURE = Saved("flatness-and-curvature", FlatnessAndCurvature)
 DRIFT_PATH = Saved("noise-drift-path", DriftPath)
 DRIFT_LAW = Saved("noise-drift-law", DriftLaw)

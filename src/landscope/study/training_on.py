@@ -45,7 +45,8 @@ class _Call(Generic[_AnyRecorder]):
                 expected="one `with record(optimizer):` around all steps", got="a second one",
                 hint="Call record once in train_on, before the loop over epochs.",
             )  # fmt: skip
-        groups = _groups_of(check_hooked(optimizer), self._analysis.space, self._model)
+        optimizer = check_hooked(optimizer)
+        groups = _groups_of(optimizer, self._analysis.space, self._model)
         facts = facts_of(optimizer, groups, 1)
         check_same_rule(self._analysis.facts, facts)
         self.recorder = self._make(optimizer)

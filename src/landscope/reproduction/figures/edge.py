@@ -24,8 +24,10 @@ from landscope.directions.principal import principal_modes
 from landscope.landscape.sharpness import batch_sharpness
 from landscope.law.intervals import mean_with_interval
 from landscope.noise.edge_of_stability import EdgeOfStability, edge_of_stability, largest_curvature
+from landscope.noise.sharpness_over_training import SharpnessOverTraining
 from landscope.parameters import ParameterSpace
-from landscope.plots.edge import oscillation_by_direction, sharpness_over_training
+from landscope.plots.edge import oscillation_by_direction
+from landscope.plots.over_training import sharpness_over_training
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.datasets.texts import byte_sequences, python_texts
 from landscope.reproduction.experiment.experiment import Experiment
@@ -310,9 +312,13 @@ _COLUMNS: Mapping[str, Callable[[_Row], str]] = {
 
 def _plots(case: _Case, run: EdgeOverTraining, end: EdgeOfStability) -> list[Plot]:
     def curvatures() -> go.Figure:
+        bound = torch.full_like(run.sharpness, run.bound)
         return sharpness_over_training(
-            run.steps.double(), run.sharpness, run.batch_sharpness, run.batch_error, [(run.bound, "2/α")]
-        )
+            SharpnessOverTraining(
+                steps=run.steps.double(), sharpness=run.sharpness, batch_sharpness=run.batch_sharpness,
+                batch_sharpness_error=run.batch_error, bound=bound, noise_bound=bound,
+            )
+        )  # fmt: skip
 
     return [
         Plot("Curvatures.", curvatures, f"{case.name}, seed 0, with the statistics of each minibatch."),

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
+
+import torch
 
 from landscope.errors import InputError
 from landscope.noise.edge_of_stability import EdgeOfStability, edge_of_stability
+from landscope.noise.sharpness_over_training import (
+    Checkpoint,
+    SharpnessOverTraining,
+    measure_sharpness_over_training,
+)
 from landscope.parameters import ParameterSpace
 from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.running_statistics import updating_layers
@@ -20,6 +28,8 @@ __all__ = ["edge_parts"]
 
 _MODES = 200
 """Most principal modes whose share of oscillation is measured."""
+_CHECKPOINTS = 8
+"""Most saved models at which lambda_1 is measured; each takes some 20 to 40 products of all data."""
 
 
 def _edge(analysis: Analysis) -> EdgeOfStability:
@@ -29,7 +39,7 @@ def _edge(analysis: Analysis) -> EdgeOfStability:
     """
     facts, is_sgd = analysis.facts, analysis.facts.is_heavy_ball
     with one_thread():  # the bits must not depend on the number of threads
-        whole, ensemble = _losses(analysis)
+        whole, ensemble = _losses(analysis, analysis.windows.step)
         modes = analysis.load(saved.MODES)
         return edge_of_stability(
             whole, ensemble, whole.w0, analysis.window, analysis.load(saved.CURVATURE),
@@ -39,9 +49,28 @@ def _edge(analysis: Analysis) -> EdgeOfStability:
         )  # fmt: skip
 
 
-def _losses(analysis: Analysis) -> tuple[Any, Any]:
-    """The loss of all trained weights, and those of the minibatches, as the training sees them."""
-    step, subject = analysis.windows.step, analysis.subject
+def _sharpness_over_training(analysis: Analysis) -> SharpnessOverTraining:
+    """Of all trained weights, at a few of the saved models; optimisers other than SGD get no bound, as above."""
+    facts, is_sgd, saved_steps = analysis.facts, analysis.facts.is_heavy_ball, analysis.checkpoints.steps()
+    chosen = torch.linspace(0, len(saved_steps) - 1, min(_CHECKPOINTS, len(saved_steps))).round().long()
+    rates = analysis.rates_at_checkpoints[chosen]
+
+    def losses() -> Iterator[Checkpoint]:
+        for number in chosen.tolist():
+            whole, ensemble = _losses(analysis, saved_steps[number])
+            yield saved_steps[number], whole, ensemble, whole.w0
+
+    with one_thread():  # the bits must not depend on the number of threads
+        return measure_sharpness_over_training(
+            losses(), learning_rates=rates if is_sgd else torch.full_like(rates, math.nan),
+            momentum=facts.momentum if is_sgd else 0.0, weight_decay=facts.weight_decay if is_sgd else 0.0,
+            seed=analysis.settings.seed, progress=analysis.progress,
+        )  # fmt: skip
+
+
+def _losses(analysis: Analysis, step: int) -> tuple[Any, Any]:
+    """The loss of all trained weights at a saved step, and those of the minibatches, as the training sees them."""
+    subject = analysis.subject
     if not updating_layers(subject.model):
         whole = analysis.risk_at(step, ParameterSpace.of(subject.model))
         return whole, analysis.ensemble_of(whole)
@@ -58,6 +87,12 @@ def _losses(analysis: Analysis) -> tuple[Any, Any]:
 
 
 def edge_parts() -> tuple[Part, ...]:
-    """Batch sharpness and lambda_1 against the step size, and the share of oscillation along directions."""
+    """Batch sharpness and lambda_1 against the step size, also over the training, and the share of oscillation."""
     after = (saved.MODES, saved.CURVATURE)
-    return (Part(saved.EDGE, _edge, needs=("minibatches", "hessian"), after=after, is_optional=True),)
+    return (
+        Part(saved.EDGE, _edge, needs=("minibatches", "hessian"), after=after, is_optional=True),
+        Part(
+            saved.SHARPNESS_OVER_TRAINING, _sharpness_over_training, needs=("minibatches", "hessian", "checkpoints"),
+            is_optional=True,
+        ),
+    )  # fmt: skip

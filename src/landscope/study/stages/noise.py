@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from landscope.directions.directions import Directions
+from landscope.directions.over_training import ModesOverTraining, modes_over_training
 from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape.dimension import learning_dimension_over_time
@@ -49,6 +50,8 @@ OF_HISTORY = (saved.DRIFT_LAW.name, saved.PHASES.name)
 _MIN_MODES = 3
 _MIN_LOSSES = 4
 _FEW_MODES = 12
+_TURNING_MODES = 5
+"""First modes whose span is followed through the training."""
 _LAYER_MODES = 30
 _MAX_LAG = 500
 _ACTIVITY_SHARE = 20
@@ -134,7 +137,15 @@ def _temperature_over_training(analysis: Analysis) -> TemperatureOverTraining:
     return measure_temperature_over_training(
         analysis.ensembles_at_checkpoints(), len(analysis.checkpoints.steps()),
         _modes(analysis).directions[ranks - 1], ranks, _basin(analysis, int(ranks[drawn])),
-        learning_rates=analysis.rates_at_checkpoints, steps_per_epoch=analysis.steps_per_epoch or 1, drawn=drawn,
+        learning_rates=analysis.rates_at_checkpoints, steps_per_epoch=analysis.steps_per_epoch or 1,
+        batch_size=analysis.batch_size or 1, drawn=drawn,
+        progress=analysis.progress,
+    )  # fmt: skip
+
+
+def _modes_over_training(analysis: Analysis) -> ModesOverTraining:
+    return modes_over_training(
+        analysis.recorded, min(_TURNING_MODES, analysis.recorded.dim), seed=analysis.settings.seed,
         progress=analysis.progress,
     )  # fmt: skip
 
@@ -227,6 +238,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
             saved.TEMPERATURE_OVER_TRAINING, _temperature_over_training, "learning_rate",
             "checkpoints", uses=("epochs",),
         ),
+        Part(saved.MODES_OVER_TRAINING, _modes_over_training, is_optional=True),
         Part(saved.FLATNESS_AND_CURVATURE, _flatness_and_curvature, needs=("hessian",), is_optional=True),
         *layers,
         Part(

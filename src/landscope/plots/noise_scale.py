@@ -1,0 +1,69 @@
+"""Figures of the gradient noise scale, whose intervals may have no upper end."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from landscope.noise.scale import NoiseScale
+from landscope.noise.temperature_over_training import TemperatureOverTraining
+from landscope.plots.style import (
+    FRESH,
+    NULL,
+    OWN,
+    STEPS,
+    add_level,
+    logarithmic,
+    new_figure,
+    numbers,
+    places_of,
+    two_axes,
+)
+
+__all__ = ["noise_scale", "noise_scale_over_training"]
+
+
+def noise_scale(found: NoiseScale) -> go.Figure:
+    """Noise scale of the whole gradient, and along directions where it was measured, with their intervals."""
+    figure = new_figure("rank i (0: whole gradient)", "noise scale (samples)", log_y=True)
+    values = np.concatenate([[found.value], numbers(found.along)])
+    ends = np.concatenate([[found.confidence_interval], numbers(found.along_interval)])
+    _add_intervals(figure, np.arange(len(values)), values, ends, f"{100 * found.confidence_level:g} % interval")
+    add_level(figure, found.batch_size, f"batch size, {found.batch_size}", NULL, at="start")
+    return figure
+
+
+def noise_scale_over_training(found: TemperatureOverTraining) -> go.Figure:
+    """Noise scale with its intervals over the training, beside the batch size, and the directions of the noise."""
+    figure = two_axes(STEPS, "noise scale tr Σ/|G|² (samples)", "directions with 99 % of the noise")
+    x = places_of(found.steps)
+    _add_intervals(
+        figure, x, numbers(found.noise_scale), numbers(found.noise_scale_interval), "noise scale, 95 % interval"
+    )
+    figure.add_scatter(
+        x=x, y=np.full(len(x), float(found.batch_size)), name=f"batch size, {found.batch_size}", mode="lines",
+        line={"color": NULL, "dash": "dash", "width": 1},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=x, y=numbers(found.noise_dimension), name="directions with 99 % of the noise", mode="lines",
+        line={"color": FRESH, "width": 1}, yaxis="y2",
+    )  # fmt: skip
+    figure.update_xaxes(**logarithmic())
+    figure.update_yaxes(**logarithmic(), secondary_y=False)
+    return figure
+
+
+def _add_intervals(figure: go.Figure, x: np.ndarray, values: np.ndarray, ends: np.ndarray, name: str) -> None:
+    """Points with their intervals; a triangle at the lower end where there is no upper one."""
+    low, high = ends.T
+    there, is_open = np.isfinite(values), ~np.isfinite(high)
+    above, below = np.where(is_open, 0, high - np.where(there, values, 0)), np.where(there, values - low, 0)
+    figure.add_scatter(
+        x=x[there], y=values[there], name=name, mode="markers", marker={"color": OWN, "size": 7},
+        error_y={"type": "data", "array": above[there], "arrayminus": below[there], "thickness": 1, "width": 3},
+    )  # fmt: skip
+    if is_open.any():
+        figure.add_scatter(
+            x=x[is_open], y=low[is_open], name="no upper end: at least this", mode="markers",
+            marker={"color": OWN, "size": 10, "symbol": "triangle-up-open"},
+        )  # fmt: skip
