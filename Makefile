@@ -14,8 +14,9 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 BYTECODE = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(abspath $(VENV))/bytecode
 PYTEST = $(ONE_THREAD) $(BYTECODE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 SHAPES = --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad_input
-# Whole studies and figures call each function many times; shapes take a third of their time. The slow tests check them.
-WHOLE = tests/study tests/reproduction tests/cli tests/adapters tests/test_readme.py
+# Trainings, studies and figures call each function many times; shapes take a third of their time. The slow tests check them.
+WHOLE = tests/study tests/reproduction tests/cli tests/adapters tests/memory tests/sharded tests/reliability tests/monitoring
+WHOLE += tests/test_readme.py tests/test_docs_instruments.py tests/test_docs_processes.py tests/test_notebooks.py
 
 .PHONY: help run test test-slow test-device lint bench bench-device bench-scale clean
 
