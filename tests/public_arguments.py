@@ -41,6 +41,10 @@ def hessian_product(vector):
     return CURVATURE * vector
 
 
+def motion_seen(**settings):
+    return noise.LayerMotion(RISK.space).add(**settings)
+
+
 def weights_and_groups(**settings):
     return surrogates.NoisyGradientDescent([torch.nn.Parameter(torch.zeros(2))], noise=None, **settings)
 
@@ -173,7 +177,7 @@ VALID = {
          "first_step": 1, "seed": 0},
     ),
     "directions.StreamingModes": (directions.StreamingModes, {"n_modes": 2, "memory": 5}),
-    "noise.LayerMotion.add": (noise.LayerMotion(RISK.space).add, {"step": 1, "w": W0}),
+    "noise.LayerMotion.add": (motion_seen, {"step": 1, "w": W0}),
     "noise.LayerMotion": (noise.LayerMotion, {"space": RISK.space, "memory": 5}),
     "flatness": (ls.flatness, {"landscape": WELL, "w0": ORIGIN, "directions": AXES, "ratio": 2.0, "rtol": 1e-2,
                                "max_displacement": 100.0}),
