@@ -131,7 +131,7 @@ def test_it_comes_to_rest_where_loss_plus_penalty_is_least(make):
     penalty = ls.penalties.QuadraticPenalty(anchor=torch.zeros(1).double(), stiffness=torch.full((1,), 0.5).double())
     optimizer = make(model.parameters())
     with ls.ProximalSteps(penalty, model, optimizer):
-        for _ in range(3000):
+        for _ in range(800):
             optimizer.zero_grad()
             (0.5 * (model.weight - 1).square().sum()).backward()
             optimizer.step()

@@ -154,7 +154,7 @@ def test_langevin_gives_the_einstein_relation_through_the_same_code():
     curvature = torch.logspace(0, -1.2, 10, dtype=torch.float64)
     well = InverseGaussian(curvature, minimum=1.0)
     origin, axes = torch.zeros(10, dtype=torch.float64), torch.eye(10, dtype=torch.float64)
-    step, temperature, count = 0.2, 1e-4, 25_000
+    step, temperature, count = 0.2, 1e-4, 10_000
     walk = langevin(well, origin, temperature=temperature, step=step, n_steps=count, seed=0)
     measured = mode_statistics(Directions.of(axes), walk)
     widths = ls.flatness(well, origin, axes)
