@@ -16,6 +16,7 @@ from benchmarks.growth import growth
 from benchmarks.lines import flatness, points, whole_jobs
 from benchmarks.measure import Row
 from benchmarks.modes import modes
+from benchmarks.noise_scale import noise_scale
 from benchmarks.planes import planes
 from benchmarks.spectra import spectra
 from benchmarks.subject import Subject
@@ -32,6 +33,7 @@ GROUPS: dict[str, Callable[[Subject], list[Row]]] = {
     "modes": modes,
     "fisher": fisher,
     "spectra": spectra,
+    "noise-scale": noise_scale,
     "training": training,
     "whole-jobs": whole_jobs,
     "growth": growth,
