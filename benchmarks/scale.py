@@ -209,10 +209,10 @@ def _added(way: str, one: dict[str, Any], bare: dict[str, Any]) -> str:
 
 def _growth(found: dict[int, dict[str, dict[str, Any]]]) -> str:
     """The exponents of growth with the number of weights; the windows of larger models have fewer rows."""
-    lines = ["| way | step ~ N^a | modes ~ (rows x rows x N)^a |", "| --- | --- | --- |"]
+    lines = ["| way | step ~ N^a | modes ~ (rows x N)^a |", "| --- | --- | --- |"]
     for way in _WAYS:
         fits = []
-        for name, work in (("seconds a step", lambda n: n), ("seconds for modes", lambda n: _ROWS[n] ** 2 * n)):
+        for name, work in (("seconds a step", lambda n: n), ("seconds for modes", lambda n: _ROWS[n] * n)):
             known = {n: ways[way][name] for n, ways in found.items() if name in ways.get(way, {})}
             sizes, times = torch.tensor([float(work(n)) for n in known]), torch.tensor(list(known.values()))
             fits.append(f"{ls.law.fit_power_law(sizes, times).exponent:.2f}" if len(known) > 2 else "–")
