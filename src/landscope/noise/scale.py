@@ -13,7 +13,16 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from landscope._checks import check_choice, check_count, check_share, check_start, check_vector
+from landscope._checks import (
+    check_choice,
+    check_count,
+    check_kind,
+    check_one_point,
+    check_point,
+    check_share,
+    check_start,
+    check_vector,
+)
 from landscope.derivatives import hessian_product
 from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
@@ -129,7 +138,7 @@ def noise_scale(
     if n_batches is not None:
         check_count("n_batches", n_batches, minimum=_MIN_BATCHES)
     if directions is None:
-        w0, basis = check_vector("w0", w0, dim=w0.shape[-1]), None
+        w0, basis = check_point(w0), None
     else:
         w0, rows = check_start(w0, rows_of(directions))
         basis = rows.double().cpu()
@@ -193,7 +202,7 @@ def noise_scale_of_two_sizes(
 
     Raises:
         InputError: If the lengths differ, there are fewer than three measurements, or ``large_size`` is not above
-            ``small_size``.
+            ``small_size``, a norm is negative, or the norms are no tensors.
         NonFiniteError: If a norm is not finite.
 
     Example:
@@ -207,8 +216,13 @@ def noise_scale_of_two_sizes(
     check_share("confidence_level", confidence_level)
     check_count("small_size", small_size)
     check_count("large_size", large_size, minimum=small_size + 1)
-    small = check_vector("small", small, dim=small.shape[-1]).double().cpu()
-    large = check_vector("large", large, dim=len(small)).double().cpu()
+    small = _squared_norms("small", small)
+    large = _squared_norms("large", large)
+    if len(small) != len(large):
+        raise InputError(
+            expected=f"as many measurements of large as of small, {len(small)}", got=f"{len(large)}",
+            hint="Pass both norms of each measurement.",
+        )  # fmt: skip
     if len(small) < _MIN_BATCHES:
         raise InputError(
             expected=f"at least {_MIN_BATCHES} measurements", got=f"{len(small)}",
@@ -234,6 +248,16 @@ def noise_scale_of_two_sizes(
         confidence_level=confidence_level,
         provenance=stamp(small_size=small_size, large_size=large_size),
     )
+
+
+def _squared_norms(name: str, values: Tensor) -> Tensor:
+    """Squared norms of gradients, one for each measurement."""
+    hint = f"Pass torch.tensor([...]) with |g|^2 of each measurement as {name}."
+    check_kind(name, values, Tensor, hint=hint)
+    norms = check_vector(name, check_one_point(name, values)).double().cpu()
+    if bool((norms < 0).any()):
+        raise InputError(expected=f"squared norms of at least 0 as {name}", got=f"{float(norms.min()):.4g}", hint=hint)
+    return norms
 
 
 def scale_of_gradients(
