@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import landscope as ls
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeWarning
 from landscope.noise import noise_scale, noise_scale_of_two_sizes
 from landscope.synthetic import RandomSprings
 
@@ -24,6 +24,17 @@ SPRINGS = RandomSprings.draw(torch.tensor([1.0, 2.0]), 9, seed=0)
 def test_squared_norms_that_are_none_are_refused(small, large, said):
     with pytest.raises(InputError, match=said):
         noise_scale_of_two_sizes(small, large, small_size=8, large_size=64)
+
+
+def test_norms_in_each_others_place_are_suspected(recwarn):
+    torch.manual_seed(0)
+    small, large = 9 + torch.rand(8), 2 + torch.rand(8)
+    sizes = {"small_size": 8, "large_size": 64}
+    assert noise_scale_of_two_sizes(small, large, **sizes).value > 0
+    assert noise_scale_of_two_sizes(large, large, **sizes).value == 0
+    assert not recwarn
+    with pytest.warns(LandscopeWarning, match="8 samples are shorter than those of 64.*in each other's place"):
+        noise_scale_of_two_sizes(large, small, **sizes)
 
 
 @pytest.mark.parametrize(

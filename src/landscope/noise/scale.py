@@ -25,15 +25,17 @@ from landscope._checks import (
 )
 from landscope.derivatives import hessian_product
 from landscope.directions.directions import Directions, rows_of
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeWarning
 from landscope.minibatch_lines import count_left_out, each_gradient
 from landscope.noise.ratio_interval import ratio_interval
+from landscope.notices import warn
 from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result, stamp
 
 __all__ = ["NoiseScale", "noise_scale", "noise_scale_of_two_sizes", "scale_of_gradients"]
 
 _MIN_BATCHES = 3
+_ROUNDING = 1e-6
 _KEPT_BYTES = 2**28
 """Gradients below this size are kept; others are computed twice."""
 
@@ -43,7 +45,8 @@ class NoiseScale(Result, kind="noise_scale", dims={"along": ("mode",), "along_in
     """The gradient noise scale at one point, in samples.
 
     Args:
-        value: Noise scale tr(Sigma)/|G|^2; infinite if the estimate of |G|^2 is not positive.
+        value: Noise scale tr(Sigma)/|G|^2; infinite if the estimate of |G|^2 is not positive, 0 if that of tr(Sigma) is
+            not, NaN if neither is.
         confidence_interval: Fieller's interval of it; its end is infinite if |G|^2 cannot be told from zero.
         trace: Trace of the covariance Sigma of single samples' gradients (of H Sigma for ``matrix="hessian"``).
         gradient_square: Squared gradient |G|^2 of the population (G'HG for ``matrix="hessian"``), without the part
@@ -205,6 +208,9 @@ def noise_scale_of_two_sizes(
             ``small_size``, a norm is negative, or the norms are no tensors.
         NonFiniteError: If a norm is not finite.
 
+    Warns:
+        LandscopeWarning: If the gradients of fewer samples are shorter, beyond chance.
+
     Example:
         >>> import torch
         >>> found = noise_scale_of_two_sizes(
@@ -233,6 +239,12 @@ def noise_scale_of_two_sizes(
     trace, square = traces.mean(), squares.mean()
     covariance = torch.cov(torch.stack([traces, squares])) / len(small)
     quantile = float(stats.t.ppf(0.5 + confidence_level / 2, len(small) - 1))
+    if float(trace + quantile * covariance[0, 0].sqrt()) < -_ROUNDING * float(traces.abs().max()):
+        warn(
+            f"The gradients of {small_size} samples are shorter than those of {large_size}, beyond chance, where noise "
+            "makes them longer: are small and large in each other's place, or norms that are not squared?",
+            LandscopeWarning,
+        )
     return NoiseScale(
         value=_ratio(float(trace), float(square)),
         confidence_interval=ratio_interval(float(trace), float(square), covariance, quantile),

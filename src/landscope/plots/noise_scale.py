@@ -46,7 +46,7 @@ def noise_scale(found: NoiseScale) -> go.Figure:
 
 def noise_scale_over_training(found: TemperatureOverTraining) -> go.Figure:
     """Noise scale with its intervals over the training, beside the batch size, and the directions of the noise."""
-    figure = two_axes(STEPS, "noise scale tr Σ/|G|² (samples)", "directions (99 % of it)")
+    figure = two_axes(STEPS, "noise scale tr Σ/|G|² (samples)", "noise directions (99 %)")
     x = places_of(found.steps)
     _add_intervals(
         figure, x, numbers(found.noise_scale), numbers(found.noise_scale_interval), "noise scale, 95 % interval"
