@@ -246,12 +246,12 @@ def check_vector(
     name: str,
     value: Tensor,
     *,
-    dim: int,
+    dim: int | None = None,
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
     is_finite: bool = False,
 ) -> Tensor:
-    """Return ``value`` on ``device`` and as ``dtype`` if its last axis has length ``dim``.
+    """Return ``value`` on ``device`` and as ``dtype`` if its last axis has length ``dim``, or any by default.
 
     Its numbers are looked at, for which the host waits for a GPU, unless they are known to be finite. Trajectories and
     modes are stored in main memory, and a landscape is on the device of its model. So points move to the landscape.
@@ -262,7 +262,9 @@ def check_vector(
             got=str(value.dtype) if isinstance(value, Tensor) else type(value).__name__,
             hint=f"Convert {name} with torch.as_tensor(...).float().",
         )
-    if value.ndim == 0 or value.shape[-1] != dim:
+    if value.ndim == 0 and dim is None:
+        raise InputError(expected=f"{name} with an axis", got="one number", hint=f"Pass {name}[None].")
+    if value.ndim == 0 or (dim is not None and value.shape[-1] != dim):
         raise InputError(
             expected=f"{name} with a last axis of {dim} selected parameters",
             got=f"shape {tuple(value.shape)}",
@@ -273,6 +275,17 @@ def check_vector(
     if dtype is None and device is not None and device_with_float64(device) != device and value.dtype == torch.float64:
         dtype = torch.float32
     return value.to(device=device, dtype=dtype)
+
+
+def check_point(w0: Tensor) -> Tensor:
+    """Return ``w0`` if it is one point of finite weights.
+
+    Raises:
+        InputError: If it is no tensor of a floating-point dtype with one axis.
+        NonFiniteError: If it has NaN or infinity.
+    """
+    check_one_point("w0", check_kind("w0", w0, Tensor, hint="Pass risk.w0, for example."))
+    return check_vector("w0", w0)
 
 
 def device_with_float64(device: torch.device) -> torch.device:
@@ -327,9 +340,12 @@ def check_start(w0: Tensor, directions: Tensor, *, same_dtype: bool = True) -> t
 
 
 def check_directions(
-    directions: Tensor, *, dim: int, device: torch.device | None = None, dtype: torch.dtype | None = None
+    directions: Tensor, *, dim: int | None = None, device: torch.device | None = None, dtype: torch.dtype | None = None
 ) -> Tensor:
     """Return ``directions[k, N]`` if no row is zero and no two rows are parallel."""
+    check_kind(
+        "directions", directions, Tensor, hint="Pass a tensor [k, N], or what a function of ls.directions gives."
+    )
     if directions.ndim != 2:
         raise InputError(
             expected="directions of shape [k, N]",

@@ -25,6 +25,8 @@ __all__ = [
 _MISSING = ("is not implemented", "once_differentiable")
 """What torch says of an operation without a second derivative."""
 
+_OUTSIDE = "a backward pass of an autograd.Function that computes outside of torch's graph, as by numpy or .detach()"
+
 
 def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
     """The function ``w[N] -> gradient[N]`` of a landscape."""
@@ -62,11 +64,15 @@ def hessian_times(loss: Tensor, w: Tensor, vector: Tensor) -> Tensor:
     """The Hessian of a loss with a graph to ``w[N]``, times a vector; zero for a loss linear in w.
 
     Raises:
-        SecondDerivativeError: If torch has no second derivative of an operation in the loss.
+        SecondDerivativeError: If torch has no second derivative of an operation in the loss, or the backward pass of a
+            custom function computes outside of torch.
     """
     with twice_differentiable():
-        (slope,) = torch.autograd.grad(loss, w, create_graph=True)
+        with _watched_for_cuts(loss) as has_custom:
+            (slope,) = torch.autograd.grad(loss, w, create_graph=True)
         if not slope.requires_grad:
+            if has_custom:
+                raise without_second_derivative(_OUTSIDE)
             return torch.zeros_like(w)
         _check_no_cut(slope)
         product = torch.autograd.grad(slope @ vector.to(slope), w, allow_unused=True)[0]
@@ -81,6 +87,30 @@ def _check_no_cut(slope: Tensor) -> None:
     """
     if any(node.name() == "torch::autograd::Error" for node in _nodes(slope)):
         raise without_second_derivative("a backward pass that is marked as once_differentiable")
+
+
+@contextlib.contextmanager
+def _watched_for_cuts(loss: Tensor) -> Generator[bool]:
+    """Raise after the block if a custom backward pass in it computed outside of torch, as by numpy or .detach().
+
+    What it returns must depend on what it is given, which is linear; where it does not, torch takes the second
+    derivative for zero. The block learns whether there are custom functions.
+    """
+    cuts = []
+
+    def check(returned: tuple[Tensor | None, ...], given: tuple[Tensor | None, ...]) -> None:
+        if any(slope is not None and slope.requires_grad for slope in given):
+            cuts.extend(s for s in returned if s is not None and not s.requires_grad and bool(s.any()))
+
+    custom = [node for node in _nodes(loss) if isinstance(node, torch.autograd.function.BackwardCFunction)]
+    hooks = [node.register_hook(check) for node in custom]
+    try:
+        yield bool(custom)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if cuts:
+        raise without_second_derivative(_OUTSIDE)
 
 
 def check_twice(loss: Tensor, slope: Tensor) -> None:

@@ -6,7 +6,7 @@ import torch
 import landscope as ls
 from landscope.adapters.monitor_session import MonitorSession
 from landscope.errors import InputError
-from own_model import CE, X, Y, net, of, sgd
+from own_model import CE, X, Y, net, of, sgd, step
 
 
 def made(**settings):
@@ -59,8 +59,11 @@ def test_the_risk_of_another_model():
 
 
 def test_a_name_that_was_not_measured():
-    with pytest.raises(InputError, match="was measured"):
-        made().history.curve("accuracy")
+    monitor = made(every=1, quantities=["loss"])
+    with monitor:
+        step(monitor._measurements._model, monitor._optimizer)
+    with pytest.raises(InputError, match=r"one of loss; got 'accuracy'.*was measured"):
+        monitor.history.curve("accuracy")
 
 
 def test_a_callback_with_data_in_place_of_a_risk():

@@ -221,8 +221,8 @@ def test_controls_that_cannot_be():
         ls.surrogates.langevin(bowl, origin, temperature=-1, step=0.1, n_steps=10, seed=0)
     with pytest.raises(NonFiniteError, match="diverged"):
         ls.surrogates.langevin(bowl, origin, temperature=1.0, step=30.0, n_steps=400, seed=0)
-    with pytest.raises(InputError, match="between 1 and 2"):
-        ls.directions.hessian(bowl, origin, 3)
+    with pytest.raises(InputError, match="between 1 and 3"):
+        ls.directions.hessian(bowl, origin, 4)
     with pytest.raises(InputError, match="at most 9"):
         ls.directions.gradient_noise(RandomSprings.draw(torch.ones(20), 10, seed=0), torch.zeros(20).double(), 10)
     with pytest.raises(InputError, match="between 1 and 3"):

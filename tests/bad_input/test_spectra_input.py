@@ -83,3 +83,16 @@ def test_eigenvectors_that_do_not_converge(monkeypatch):
 def test_a_width_of_the_density_is_positive():
     with pytest.raises(InputError, match="width to be positive"):
         spectral_density(BOWL, W0, n_probes=2, n_steps=2).density(width=0.0)
+
+
+@pytest.mark.parametrize(("values", "got"), [(0.01, "float"), ([0.01], "list"), (torch.tensor(0.01), "one number")])
+def test_points_of_a_density_are_a_vector(values, got):
+    density = spectral_density(BOWL, W0, n_probes=2, n_steps=2)
+    for call in (density.share_below, density.density):
+        with pytest.raises(InputError, match=f"(values|grid) .*got {got}"):
+            call(values)
+
+
+def test_directions_are_a_tensor():
+    with pytest.raises(InputError, match="directions of type Tensor; got list"):
+        ls.directions.Directions.of([[1.0, 0.0]], name="axes")

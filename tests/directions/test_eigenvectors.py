@@ -134,3 +134,17 @@ def test_the_basis_is_orthonormal_and_projects_the_matrix():
     torch.testing.assert_close(rows @ rows.T, torch.eye(51).double(), rtol=0, atol=1e-13)
     exact = torch.linalg.eigvalsh(rows[:50] @ landscape.matrix @ rows[:50].T)
     torch.testing.assert_close(space.ritz().values, exact, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("which", ["largest", "smallest"])
+@pytest.mark.parametrize("eigenvalues", [[2.0], [-3.0], [0.0], [1.0, 1.0], [0.0, 0.0, 0.0], [5.0, -1.0, 2.0, 0.0]])
+def test_all_eigenvectors_of_few_weights(eigenvalues, which):
+    values = torch.tensor(eigenvalues).double()
+    n = len(values)
+    turned, _ = torch.linalg.qr(torch.randn(n, n, generator=torch.Generator().manual_seed(n)).double())
+    matrix = turned @ values.diag() @ turned.T
+    found = directions.hessian(lambda w: (w * (w @ matrix)).sum(-1) / 2, torch.zeros(n).double(), n, which=which)
+    expected = values.sort(descending=which == "largest").values
+    torch.testing.assert_close(found.values, expected, atol=1e-12, rtol=0)
+    rebuilt = found.directions.T @ found.values.diag() @ found.directions
+    torch.testing.assert_close(rebuilt, matrix, atol=1e-12, rtol=0)

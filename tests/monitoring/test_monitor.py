@@ -1,13 +1,16 @@
 """A monitor changes nothing, and its numbers are those that the public functions give afterwards."""
 
+import contextlib
 import copy
 import math
+import warnings
 
 import pytest
 import torch
 from torch import nn
 
 import landscope as ls
+from failing_disk import FailingDisk
 from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.landscape import batch_sharpness
 from landscope.monitoring.monitor import HISTORY_FILE
@@ -288,7 +291,9 @@ def test_the_running_modes_and_the_picture(run):
 
 def test_a_history_without_numbers_draws_nothing():
     model = network()
-    assert not monitor_of(model, sgd(model), every=5).plot().data
+    figure = monitor_of(model, sgd(model), every=5).plot()
+    assert not figure.data
+    assert "nothing was measured" in figure.layout.xaxis.title.text
 
 
 def test_other_processes_measure_nothing(monkeypatch, tmp_path):
@@ -314,3 +319,37 @@ def test_a_risk_on_another_device_is_refused():
     risk = ls.EmpiricalRisk(model, LOSS, (X, Y))
     with pytest.raises(InputError, match=r"Make the risk after model\.to"):
         ls.Monitor(model.to("meta"), sgd(model), risk, batch_size=BATCH)
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_a_full_disk_ends_no_training_and_hides_no_error(error, tmp_path):
+    model = network()
+    optimizer = sgd(model)
+
+    def end(step):
+        if step == 3 and error is not None:
+            raise error
+
+    monitor = monitor_of(model, optimizer, every=1, quantities=["loss"], path=tmp_path)
+    ends = contextlib.nullcontext() if error is None else pytest.raises(error)
+    with warnings.catch_warnings(record=True) as said, ends, FailingDisk(tmp_path), monitor:
+        warnings.simplefilter("always")
+        train(model, optimizer, 3, end)
+    (message,) = [str(warning.message) for warning in said]
+    assert "not written: StorageError" in message
+    assert "No space left" in message
+    assert "ls.save(monitor.history, path)" in message
+    assert monitor.history.steps.tolist() == [1, 2, 3]
+
+
+def test_a_path_that_cannot_be_a_folder_is_refused_before_the_training(tmp_path):
+    model, taken = network(), tmp_path / "file"
+    taken.write_text("")
+    with pytest.raises(StorageError, match=r"a folder at .*file; got File exists"):
+        monitor_of(model, sgd(model), every=1, path=taken)
+
+
+def test_a_history_without_numbers_says_so():
+    model = network()
+    with pytest.raises(InputError, match=r"a history with measurements; got an empty one.*with block"):
+        monitor_of(model, sgd(model), every=5).history.curve("loss")

@@ -1,5 +1,6 @@
 """Sinks get every number; one that fails does not end the training. The clients of services are doubles here."""
 
+import io
 import sys
 import types
 
@@ -230,3 +231,11 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
 def test_an_unknown_sink_is_refused():
     with pytest.raises(InputError, match="'tensorboard', 'wandb'"):
         ls.Monitor(net(), sgd(net()), of(), batch_size=3, to=["tensorbord"])
+
+
+def test_a_table_in_a_file_ends_its_line():
+    written = io.StringIO()
+    sink = TerminalSink(console=Console(file=written))
+    sink.write(1, {"loss": 1.0})
+    sink.close()
+    assert written.getvalue().endswith("┘\n")

@@ -110,3 +110,50 @@ def test_a_backward_pass_that_is_differentiable_once_gives_no_zero_hessian():
     assert risk.gradient(risk.w0).any()
     with pytest.raises(InputError, match=r"second derivatives.*once_differentiable"):
         risk.hessian_vector_product(risk.w0, torch.ones_like(risk.w0))
+
+
+class NumpyCube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.from_numpy(x.detach().numpy() ** 3)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return torch.from_numpy(3 * ctx.saved_tensors[0].detach().numpy() ** 2 * slope.detach().numpy())
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, slope):
+        return 2 * slope
+
+
+@pytest.mark.parametrize("after", [nn.Identity(), nn.Tanh(), nn.Sequential(nn.Linear(2, 2), nn.Tanh())])
+def test_a_backward_pass_outside_of_torch_gives_no_zero_hessian(after):
+    """Whether the gradient has no graph at all, or a graph past the custom function only."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"before": nn.Linear(3, 2), "after": after})
+    data = [(torch.randn(8, 3), None)]
+
+    def risk_with(function):
+        return ls.EmpiricalRisk.from_closure(
+            model, lambda m, b: m["after"](function.apply(m["before"](b[0]))).sum(1), data
+        )
+
+    risk = risk_with(NumpyCube)
+    assert risk.gradient(risk.w0).any()
+    for product in (
+        lambda: risk.hessian_vector_product(risk.w0, torch.ones_like(risk.w0)),
+        lambda: ls.landscape.trace(risk, risk.w0, n_probes=2),
+        lambda: ls.directions.hessian(risk, risk.w0, 1),
+    ):
+        with pytest.raises(InputError, match=r"second derivatives.*numpy or \.detach\(\)"):
+            product()
+    if not isinstance(after, nn.Identity):  # a linear loss of a linear function has no curvature, and no graph
+        fine = risk_with(Doubled)
+        assert fine.hessian_vector_product(fine.w0, torch.ones_like(fine.w0)).any()

@@ -82,7 +82,7 @@ class Directions(
             >>> len(axes), axes.project(torch.tensor([1.0, 2.0, 3.0])).tolist()
             (3, [1.0, 2.0, 3.0])
         """
-        directions = check_directions(directions, dim=directions.shape[-1], dtype=torch.float64).cpu()
+        directions = check_directions(directions, dtype=torch.float64).cpu()
         unknown = torch.full((len(directions),), torch.nan, dtype=torch.float64)
         return cls(
             name=name,

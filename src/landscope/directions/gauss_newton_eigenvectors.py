@@ -5,11 +5,11 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_kind
+from landscope._checks import check_kind, check_point
 from landscope._names import End
 from landscope.directions.directions import Directions
 from landscope.directions.hessian_eigenvectors import leading_eigenvectors
-from landscope.directions.matrix_product import check_point, matrix_product
+from landscope.directions.matrix_product import matrix_product
 from landscope.protocols import ProgressCallback
 from landscope.risk.empirical import EmpiricalRisk
 
@@ -38,7 +38,7 @@ def gauss_newton_eigenvectors(
     Args:
         risk: The risk of a model under any loss that can be differentiated twice.
         w0: Weights at which the matrix is taken.
-        n_modes: Number of eigenvectors, below N.
+        n_modes: Number of eigenvectors, at most N.
         which: ``"largest"`` or ``"smallest"``; where there are more weights than samples times outputs, the smallest
             eigenvalues are zero.
         rtol: Largest residual, see :func:`landscope.directions.hessian`.
@@ -50,7 +50,7 @@ def gauss_newton_eigenvectors(
         The directions; their values are the curvatures, and every eigenvector has its residual.
 
     Raises:
-        InputError: If the loss is not computed from what the model returns, ``n_modes`` is not between 1 and N - 1, the
+        InputError: If the loss is not computed from what the model returns, ``n_modes`` is not between 1 and N, the
             vectors do not fit into memory, or the iterations do not converge.
 
     Example:

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_choice, check_count, check_tolerance, generator_of
+from landscope._checks import check_choice, check_count, check_point, check_tolerance, generator_of
 from landscope._names import End
 from landscope.directions.directions import Directions
 from landscope.directions.lanczos import Lanczos, basis_size, extreme_pairs
-from landscope.directions.matrix_product import MatrixProduct, check_point, matrix_product
+from landscope.directions.matrix_product import MatrixProduct, matrix_product
 from landscope.directions.orthonormal_rows import check_vectors_fit
 from landscope.full_precision import full_precision
 from landscope.protocols import LossLandscape, ProgressCallback, silent
@@ -43,7 +43,7 @@ def hessian_eigenvectors(
     Args:
         landscape: A landscape with ``hessian_vector_product``, or any that torch can differentiate twice.
         w0: Weights at which the Hessian is taken.
-        n_modes: Number of eigenvectors, below N.
+        n_modes: Number of eigenvectors, at most N.
         which: ``"largest"``, the largest eigenvalue first, or ``"smallest"``, the most negative one first.
         rtol: Largest residual relative to each eigenvalue; of the smallest ones, which may be zero, relative to a
             hundredth of the largest absolute eigenvalue of all where they are nearer to zero.
@@ -58,7 +58,7 @@ def hessian_eigenvectors(
         the number of products, ``n_products``.
 
     Raises:
-        InputError: If ``n_modes`` is not between 1 and N - 1, the vectors do not fit into memory, or the iterations do
+        InputError: If ``n_modes`` is not between 1 and N, the vectors do not fit into memory, or the iterations do
             not converge.
         NonFiniteError: If w0 or a product is not finite.
 
@@ -96,7 +96,7 @@ def leading_eigenvectors(
     Args:
         product: ``product(v[N])``: the matrix times a vector.
         like: A vector with the length, dtype and device of ``v``; the mean of the result.
-        n_modes: Number of eigenvectors, below N.
+        n_modes: Number of eigenvectors, at most N.
         name: Name of the directions.
         which: The end of the spectrum.
         rtol: Largest residual, see :func:`hessian_eigenvectors`.
@@ -108,7 +108,7 @@ def leading_eigenvectors(
         The directions, with the residual of every eigenvector.
 
     Raises:
-        InputError: If ``n_modes`` is not between 1 and N - 1, the vectors do not fit into memory, or the iterations do
+        InputError: If ``n_modes`` is not between 1 and N, the vectors do not fit into memory, or the iterations do
             not converge.
 
     Example:
@@ -119,7 +119,7 @@ def leading_eigenvectors(
         [5.0, 3.0]
     """
     dim = len(like)
-    check_count("n_modes", n_modes, maximum=dim - 1)
+    check_count("n_modes", n_modes, maximum=dim)
     check_tolerance("rtol", rtol)
     check_choice("which", which, get_args(End))
     generator = generator_of(seed)

@@ -8,13 +8,13 @@ from typing import get_args
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_choice, check_kind, check_landscape, check_one_point, check_vector
+from landscope._checks import check_choice, check_kind, check_landscape
 from landscope._names import CurvatureMatrix
 from landscope.derivatives import hessian_product
 from landscope.protocols import LossLandscape
 from landscope.risk.empirical import EmpiricalRisk
 
-__all__ = ["MatrixProduct", "check_point", "matrix_product"]
+__all__ = ["MatrixProduct", "matrix_product"]
 
 MatrixProduct = Callable[[Float[Tensor, " N"]], Float[Tensor, " N"]]
 """``product(v[N])``: a symmetric matrix times a vector."""
@@ -47,14 +47,3 @@ def matrix_product(landscape: LossLandscape, w0: Float[Tensor, " N"], matrix: Cu
         return lambda v: product(w0, v)
     risk = check_kind("the landscape", landscape, EmpiricalRisk, hint='Take matrix="hessian" of any other landscape.')
     return lambda v: risk.gauss_newton_product(w0, v)
-
-
-def check_point(w0: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-    """Return ``w0`` if it is one point of finite weights.
-
-    Raises:
-        InputError: If it is no tensor of a floating-point dtype with one axis.
-        NonFiniteError: If it has NaN or infinity.
-    """
-    check_one_point("w0", check_kind("w0", w0, Tensor, hint="Pass risk.w0, for example."))
-    return check_vector("w0", w0, dim=len(w0))

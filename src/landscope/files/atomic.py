@@ -18,6 +18,7 @@ __all__ = [
     "flush_file",
     "flush_folder",
     "left_over",
+    "make_folder",
     "partial_name",
     "plain_values",
     "remove_abandoned",
@@ -64,6 +65,21 @@ def flush_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder if it is not there.
+
+    Raises:
+        StorageError: If something else is there, or files cannot be made in it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(path, os.W_OK | os.X_OK) else "no permission to write there"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason is not None:
+        raise StorageError(expected=f"a folder at {path}", got=reason, hint="Choose a folder you can write to.")
 
 
 @contextlib.contextmanager

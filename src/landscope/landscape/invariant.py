@@ -91,7 +91,7 @@ def invariant_flatness(
         ([3.7076, 3.7076], 3.7076)
     """
     rows = rows_of(directions)
-    rows = check_directions(rows, dim=rows.shape[-1])
+    rows = check_directions(rows)
     if len(rows) != len(flatness.width):
         raise InputError(
             expected=f"{len(flatness.width)} directions, one for each flatness", got=f"{len(rows)}",

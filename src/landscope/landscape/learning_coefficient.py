@@ -13,10 +13,10 @@ from torch import Tensor
 from landscope._checks import (
     check_count,
     check_landscape,
+    check_point,
     check_positive,
     check_seed,
     check_strength,
-    check_vector,
     generator_of,
 )
 from landscope.derivatives import gradient_function
@@ -153,7 +153,7 @@ def learning_coefficient(
     check_strength("localisation", localisation)
     beta = 1 / math.log(n_samples) if inverse_temperature is None else inverse_temperature
     check_positive("inverse_temperature", beta)
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    w0 = check_point(w0)
     loss0 = float(check_landscape(landscape)(w0))
     if not math.isfinite(loss0):
         raise NonFiniteError(expected="a finite loss at w0", got=f"{loss0}", hint="Choose another point.")

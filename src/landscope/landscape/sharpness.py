@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_finite, check_vector, device_with_float64
+from landscope._checks import check_count, check_finite, check_point, device_with_float64
 from landscope.derivatives import hessian_times
 from landscope.errors import InputError
 from landscope.minibatch_lines import count_left_out
@@ -89,7 +89,7 @@ def batch_sharpness(
             expected="an ensemble of minibatch losses", got=type(ensemble).__name__,
             hint="Pass risk.minibatches(batch_size), or a landscape with batch_losses(w[..., N]) -> L[..., batches].",
         )  # fmt: skip
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    w0 = check_point(w0)
     host = device_with_float64(w0.device)
     gradients, product = _gradients(ensemble, w0, n_batches), _product(ensemble)
     quotients, squares = [], []

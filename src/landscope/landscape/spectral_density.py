@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_positive, generator_of
+from landscope._checks import check_count, check_one_point, check_point, check_positive, check_vector, generator_of
 from landscope._names import CurvatureMatrix
 from landscope.directions.lanczos import Lanczos
-from landscope.directions.matrix_product import MatrixProduct, check_point, matrix_product
+from landscope.directions.matrix_product import MatrixProduct, matrix_product
 from landscope.directions.orthonormal_rows import check_vectors_fit
 from landscope.full_precision import full_precision
 from landscope.protocols import LossLandscape, ProgressCallback, silent
@@ -109,6 +109,9 @@ class SpectralDensity(
         Returns:
             Lower bounds, upper bounds, and the larger of their standard errors.
 
+        Raises:
+            InputError: If the values are no vector of a floating-point dtype.
+
         Example:
             >>> from landscope.synthetic import QuadraticBowl
             >>> bowl = QuadraticBowl(torch.linspace(-1, 3, 400).double())
@@ -116,7 +119,7 @@ class SpectralDensity(
             >>> bool(low - 4 * stderr < 0.25) and bool(0.25 < high + 4 * stderr), bool(high - low < 0.05)
             (True, True)
         """
-        values = values.cpu().double()
+        values = _points("values", values)
         sums = torch.nn.functional.pad(self.weights.cumsum(dim=1), (1, 0))
         below = (self._places[:, None] < values[:, None]).sum(dim=2)
         low, low_error = _mean_and_error(sums.gather(1, (below - 1).clamp(min=0)))
@@ -150,13 +153,18 @@ class SpectralDensity(
         width = check_positive("width", _WIDTH * reach if width is None else width)
         if grid is None:
             grid = torch.linspace(low - 5 * width, high + 5 * width, _POINTS, dtype=torch.float64)
-        grid = grid.cpu().double()
+        grid = _points("grid", grid)
         rows = [
             torch.exp(-((grid[:, None] - nodes) / width).square() / 2) @ weights
             for nodes, weights in zip(self.nodes, self.weights, strict=True)
         ]
         mean, stderr = _mean_and_error(torch.stack(rows) / (math.sqrt(2 * math.pi) * width))
         return grid, mean, stderr
+
+
+def _points(name: str, values: Tensor) -> Tensor:
+    """Points on the axis of the eigenvalues; they may be infinite."""
+    return check_one_point(name, check_vector(name, values, is_finite=True)).cpu().double()
 
 
 def _mean_and_error(by_probe: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, generator_of
+from landscope._checks import check_count, check_point, generator_of
 from landscope._names import CurvatureMatrix
-from landscope.directions.matrix_product import check_point, matrix_product
+from landscope.directions.matrix_product import matrix_product
 from landscope.directions.orthonormal_rows import check_vectors_fit
 from landscope.full_precision import full_precision
 from landscope.landscape.leave_one_out import Counted, ProductSpace, finite_product, product_space

@@ -61,6 +61,12 @@ class MonitorHistory(Result, kind="monitor_history", dims={"steps": ("point",), 
             >>> history.curve("sharpness"), history.share
             ((tensor([2]), tensor([8.], dtype=torch.float64)), 0.05)
         """
+        if not self.names:
+            raise InputError(
+                expected="a history with measurements",
+                got="an empty one",
+                hint="Train inside the with block, for more steps, with a larger budget or a smaller every=.",
+            )
         if name not in self.names:
             raise InputError(
                 expected=f"one of {', '.join(self.names)}", got=repr(name), hint="Pass a name that was measured."

@@ -16,6 +16,7 @@ from torch import nn
 from landscope._checks import check_choice, check_count, check_hooked, check_kind, check_path, check_seed, check_share
 from landscope.directions.directions import Directions
 from landscope.errors import InputError, LandscopeWarning, StorageError
+from landscope.files.atomic import make_folder
 from landscope.monitoring.budget import Budget
 from landscope.monitoring.history import MonitorHistory, Numbers
 from landscope.monitoring.measurements import Measurements
@@ -28,6 +29,7 @@ from landscope.processes import is_first_process
 from landscope.results import stamp
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.storage.archive import load, save
+from landscope.wording import error_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -91,11 +93,11 @@ class Monitor:
         InputError: If an argument is of another kind or out of its range, the optimiser lacks selected parameters, the
             risk is of another model or on another device, each process has a part of the model only (FSDP2, tensor
             parallelism), or the package of a sink is not installed.
-        StorageError: If ``path`` holds a history already.
+        StorageError: If ``path`` holds a history already, or is no folder in which files can be made.
 
     Warns:
         LandscopeWarning: If a quantity or a sink fails, which is then left out; if no step was taken, or there was no
-            time for a quantity.
+            time for a quantity; if the history cannot be written.
 
     Example:
         >>> import landscope as ls, torch
@@ -155,8 +157,11 @@ class Monitor:
         return Budget(self._share, weights, MULTIPLES, time.perf_counter)
 
     def _take_up_history(self) -> None:
-        """Refuse a folder with a history, or go on with it."""
-        if self._path is None or not self._measures or not (self._path / HISTORY_FILE).exists():
+        """Make the folder, refuse one with a history, or go on with it."""
+        if self._path is None or not self._measures:
+            return
+        make_folder(self._path)
+        if not (self._path / HISTORY_FILE).exists():
             return
         if self._first == 1:
             raise StorageError(
@@ -189,11 +194,22 @@ class Monitor:
         self._state = "left"
         self._seconds = self._budget.training, self._budget.measuring
         self._entered.close()
-        if self._path is not None and self._numbers.names:
-            self._path.mkdir(parents=True, exist_ok=True)
-            save(self.history, self._path / HISTORY_FILE, overwrite=True)
+        self._save_history()
         if kind is None and self._measures:
             self._warn_of_missing()
+
+    def _save_history(self) -> None:
+        """Write the history; a full disk is no reason to end a training, or to hide an error of the user's."""
+        if self._path is None or not self._numbers.names:
+            return
+        try:
+            save(self.history, self._path / HISTORY_FILE, overwrite=True)
+        except OSError as error:
+            warn(
+                f"The history of the monitor was not written: {error_text(error)} It is in monitor.history; "
+                "ls.save(monitor.history, path) writes it elsewhere.",
+                LandscopeWarning,
+            )
 
     def _warn_of_missing(self) -> None:
         if self._step < self._first:

@@ -13,18 +13,29 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from landscope._checks import check_choice, check_count, check_share, check_start, check_vector
+from landscope._checks import (
+    check_choice,
+    check_count,
+    check_kind,
+    check_one_point,
+    check_point,
+    check_share,
+    check_start,
+    check_vector,
+)
 from landscope.derivatives import hessian_product
 from landscope.directions.directions import Directions, rows_of
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeWarning
 from landscope.minibatch_lines import count_left_out, each_gradient
 from landscope.noise.ratio_interval import ratio_interval
+from landscope.notices import warn
 from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result, stamp
 
 __all__ = ["NoiseScale", "noise_scale", "noise_scale_of_two_sizes", "scale_of_gradients"]
 
 _MIN_BATCHES = 3
+_ROUNDING = 1e-6
 _KEPT_BYTES = 2**28
 """Gradients below this size are kept; others are computed twice."""
 
@@ -34,7 +45,8 @@ class NoiseScale(Result, kind="noise_scale", dims={"along": ("mode",), "along_in
     """The gradient noise scale at one point, in samples.
 
     Args:
-        value: Noise scale tr(Sigma)/|G|^2; infinite if the estimate of |G|^2 is not positive.
+        value: Noise scale tr(Sigma)/|G|^2; infinite if the estimate of |G|^2 is not positive, 0 if that of tr(Sigma) is
+            not, NaN if neither is.
         confidence_interval: Fieller's interval of it; its end is infinite if |G|^2 cannot be told from zero.
         trace: Trace of the covariance Sigma of single samples' gradients (of H Sigma for ``matrix="hessian"``).
         gradient_square: Squared gradient |G|^2 of the population (G'HG for ``matrix="hessian"``), without the part
@@ -129,7 +141,7 @@ def noise_scale(
     if n_batches is not None:
         check_count("n_batches", n_batches, minimum=_MIN_BATCHES)
     if directions is None:
-        w0, basis = check_vector("w0", w0, dim=w0.shape[-1]), None
+        w0, basis = check_point(w0), None
     else:
         w0, rows = check_start(w0, rows_of(directions))
         basis = rows.double().cpu()
@@ -193,8 +205,11 @@ def noise_scale_of_two_sizes(
 
     Raises:
         InputError: If the lengths differ, there are fewer than three measurements, or ``large_size`` is not above
-            ``small_size``.
+            ``small_size``, a norm is negative, or the norms are no tensors.
         NonFiniteError: If a norm is not finite.
+
+    Warns:
+        LandscopeWarning: If the gradients of fewer samples are shorter, beyond chance.
 
     Example:
         >>> import torch
@@ -207,8 +222,13 @@ def noise_scale_of_two_sizes(
     check_share("confidence_level", confidence_level)
     check_count("small_size", small_size)
     check_count("large_size", large_size, minimum=small_size + 1)
-    small = check_vector("small", small, dim=small.shape[-1]).double().cpu()
-    large = check_vector("large", large, dim=len(small)).double().cpu()
+    small = _squared_norms("small", small)
+    large = _squared_norms("large", large)
+    if len(small) != len(large):
+        raise InputError(
+            expected=f"as many measurements of large as of small, {len(small)}", got=f"{len(large)}",
+            hint="Pass both norms of each measurement.",
+        )  # fmt: skip
     if len(small) < _MIN_BATCHES:
         raise InputError(
             expected=f"at least {_MIN_BATCHES} measurements", got=f"{len(small)}",
@@ -219,6 +239,12 @@ def noise_scale_of_two_sizes(
     trace, square = traces.mean(), squares.mean()
     covariance = torch.cov(torch.stack([traces, squares])) / len(small)
     quantile = float(stats.t.ppf(0.5 + confidence_level / 2, len(small) - 1))
+    if float(trace + quantile * covariance[0, 0].sqrt()) < -_ROUNDING * float(traces.abs().max()):
+        warn(
+            f"The gradients of {small_size} samples are shorter than those of {large_size}, beyond chance, where noise "
+            "makes them longer: are small and large in each other's place, or norms that are not squared?",
+            LandscopeWarning,
+        )
     return NoiseScale(
         value=_ratio(float(trace), float(square)),
         confidence_interval=ratio_interval(float(trace), float(square), covariance, quantile),
@@ -234,6 +260,16 @@ def noise_scale_of_two_sizes(
         confidence_level=confidence_level,
         provenance=stamp(small_size=small_size, large_size=large_size),
     )
+
+
+def _squared_norms(name: str, values: Tensor) -> Tensor:
+    """Squared norms of gradients, one for each measurement."""
+    hint = f"Pass torch.tensor([...]) with |g|^2 of each measurement as {name}."
+    check_kind(name, values, Tensor, hint=hint)
+    norms = check_vector(name, check_one_point(name, values)).double().cpu()
+    if bool((norms < 0).any()):
+        raise InputError(expected=f"squared norms of at least 0 as {name}", got=f"{float(norms.min()):.4g}", hint=hint)
+    return norms
 
 
 def scale_of_gradients(

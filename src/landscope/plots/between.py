@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import plotly.graph_objects as go
+import torch
 
 from landscope.landscape.barrier import LossInterpolation
 from landscope.plots.style import HEIGHT, NULL, OWN, add_level, numbers, panels
@@ -11,7 +12,10 @@ __all__ = ["loss_between"]
 
 
 def loss_between(line: LossInterpolation) -> go.Figure:
-    """The loss on the line between two solutions with the barrier above its ends, and below it each metric."""
+    """The loss on the line between two solutions with the barrier above its ends, and below it each metric.
+
+    A barrier that is zero up to rounding in single precision is not drawn.
+    """
     names = ("loss", *line.metric_names)
     figure = panels(len(names), 1, shared_xaxes=True, vertical_spacing=0.06)
     x = numbers(line.fraction)
@@ -25,7 +29,9 @@ def loss_between(line: LossInterpolation) -> go.Figure:
         x=x[[0, -1]], y=numbers(line.loss)[[0, -1]], name="between the ends", mode="lines",
         line={"color": NULL, "dash": "dash"}, row=1, col=1,
     )  # fmt: skip
-    add_level(figure, line.highest, f"barrier {line.barrier:.3g}", NULL, upright=True, row=1, col=1)
+    rounding = torch.finfo(torch.float32).eps * float(line.loss.abs().max())
+    if line.barrier > rounding:
+        add_level(figure, line.highest, f"barrier {line.barrier:.3g}", NULL, upright=True, row=1, col=1)
     figure.update_xaxes(title_text="fraction of the way", row=len(names), col=1)
     figure.update_layout(height=HEIGHT + 160 * len(line.metric_names))
     return figure

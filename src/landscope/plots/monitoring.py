@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import plotly.graph_objects as go
 
-from landscope.plots.style import HEIGHT, MANY_COLORS, WALK, logarithmic, numbers, panels
+from landscope.plots.style import FRESH, HEIGHT, MANY_COLORS, OWN, WALK, logarithmic, numbers, panels
 
 if TYPE_CHECKING:
     from landscope.monitoring.history import MonitorHistory
@@ -21,6 +22,8 @@ _TITLES = {
     "diffusion": "diffusion of layers (a step)",
 }  # fmt: skip
 _PANEL_OF = {"batch_sharpness": "sharpness", _EDGE: "sharpness"}
+_COLORS = {"sharpness": OWN, "batch_sharpness": FRESH, _EDGE: WALK}
+"""As in the figure of the sharpness of a study."""
 _NAMES = {"sharpness": "λ<sub>1</sub>", "batch_sharpness": "batch sharpness", _EDGE: "2/α"}
 
 
@@ -39,10 +42,15 @@ def measured_over_training(history: MonitorHistory) -> go.Figure:
     for place, kind in enumerate(kinds):
         at = {"row": place // 2 + 1, "col": place % 2 + 1}
         names = [name for name in history.names if _panel_of(name) == kind]
-        for color, name in enumerate(names):
-            _add_curve(figure, history, name, MANY_COLORS[color % len(MANY_COLORS)], at)
+        for number, name in enumerate(names):
+            color = _COLORS.get(name, MANY_COLORS[number % len(MANY_COLORS)])
+            _add_curve(figure, history, name, color, at)
+        _say_if_empty(figure, at)
         figure.update_xaxes(title_text="step", **at)
         figure.update_yaxes(title_text=_TITLES[kind], **logarithmic(narrow=True), **at)
+    figure.update_xaxes(matches="x")
+    if not kinds:
+        figure.update_xaxes(title_text="step: nothing was measured")
     figure.update_layout(height=HEIGHT * rows * 0.75 + HEIGHT * 0.25)
     return figure
 
@@ -57,10 +65,21 @@ def _add_curve(figure: go.Figure, history: MonitorHistory, name: str, color: str
     shown = _shown_name(name)
     figure.add_scatter(
         x=numbers(steps), y=numbers(values.where((values > 0) & values.isfinite(), math.nan)), name=shown,
-        mode="lines" if len(steps) > 60 else "lines+markers", legendgroup=shown,
+        mode="lines" if len(steps) > 60 or name == _EDGE else "lines+markers", legendgroup=shown,
         showlegend=name in _NAMES or (name not in _TITLES and all(one.legendgroup != shown for one in figure.data)),
-        line={"color": WALK if name == _EDGE else color, "width": 1.2, "dash": "dash" if name == _EDGE else "solid"},
+        line={"color": color, "width": 1.2, "dash": "dash" if name == _EDGE else "solid"},
         marker={"size": 4}, **at,
+    )  # fmt: skip
+
+
+def _say_if_empty(figure: go.Figure, at: dict[str, int]) -> None:
+    """Say in a panel that none of its values can be drawn."""
+    if any(np.isfinite(trace.y).any() for trace in figure.select_traces(**at)):
+        return
+    axes = next(figure.select_traces(**at))
+    figure.add_annotation(
+        text="no positive, finite value", showarrow=False, x=0.5, y=0.5,
+        xref=f"{axes.xaxis} domain", yref=f"{axes.yaxis} domain",
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from landscope.plots.style import (
     NULL,
     OWN,
     STEPS,
-    add_level,
+    add_line,
     logarithmic,
     new_figure,
     numbers,
@@ -22,6 +22,8 @@ from landscope.plots.style import (
 
 __all__ = ["noise_scale", "noise_scale_over_training"]
 
+_FEW = 12
+
 
 def noise_scale(found: NoiseScale) -> go.Figure:
     """Noise scale of the whole gradient, and along directions where it was measured, with their intervals."""
@@ -29,13 +31,22 @@ def noise_scale(found: NoiseScale) -> go.Figure:
     values = np.concatenate([[found.value], numbers(found.along)])
     ends = np.concatenate([[found.confidence_interval], numbers(found.along_interval)])
     _add_intervals(figure, np.arange(len(values)), values, ends, f"{100 * found.confidence_level:g} % interval")
-    add_level(figure, found.batch_size, f"batch size, {found.batch_size}", NULL, at="start")
+    add_line(
+        figure,
+        np.array([-0.5, len(values) - 0.5]),
+        np.full(2, found.batch_size),
+        f"batch size, {found.batch_size}",
+        NULL,
+        dash="dash",
+        width=1,
+    )
+    figure.update_xaxes(range=[-0.5, len(values) - 0.5], **({"dtick": 1} if len(values) <= _FEW else {}))
     return figure
 
 
 def noise_scale_over_training(found: TemperatureOverTraining) -> go.Figure:
     """Noise scale with its intervals over the training, beside the batch size, and the directions of the noise."""
-    figure = two_axes(STEPS, "noise scale tr Σ/|G|² (samples)", "directions with 99 % of the noise")
+    figure = two_axes(STEPS, "noise scale tr Σ/|G|² (samples)", "noise directions (99 %)")
     x = places_of(found.steps)
     _add_intervals(
         figure, x, numbers(found.noise_scale), numbers(found.noise_scale_interval), "noise scale, 95 % interval"
@@ -54,16 +65,24 @@ def noise_scale_over_training(found: TemperatureOverTraining) -> go.Figure:
 
 
 def _add_intervals(figure: go.Figure, x: np.ndarray, values: np.ndarray, ends: np.ndarray, name: str) -> None:
-    """Points with their intervals; a triangle at the lower end where there is no upper one."""
+    """Points with their intervals.
+
+    A triangle stands at the lower end where there is no upper one; an open circle where there is neither.
+    """
     low, high = ends.T
-    there, is_open = np.isfinite(values), ~np.isfinite(high)
+    is_open = ~np.isfinite(high)
+    is_unknown = is_open & ~(low > 0)
+    there = np.isfinite(values) & ~is_unknown
     above, below = np.where(is_open, 0, high - np.where(there, values, 0)), np.where(there, values - low, 0)
     figure.add_scatter(
         x=x[there], y=values[there], name=name, mode="markers", marker={"color": OWN, "size": 7},
         error_y={"type": "data", "array": above[there], "arrayminus": below[there], "thickness": 1, "width": 3},
     )  # fmt: skip
-    if is_open.any():
-        figure.add_scatter(
-            x=x[is_open], y=low[is_open], name="no upper end: at least this", mode="markers",
-            marker={"color": OWN, "size": 10, "symbol": "triangle-up-open"},
-        )  # fmt: skip
+    bounded, unknown = is_open & ~is_unknown, is_unknown & np.isfinite(values)
+    for shown, y, words, symbol, size in (
+        (bounded, low, "no upper end: at least this", "triangle-up-open", 10),
+        (unknown, values, "interval from 0 without end: not known", "circle-open", 7),
+    ):
+        if shown.any():
+            marker = {"color": OWN, "size": size, "symbol": symbol}
+            figure.add_scatter(x=x[shown], y=y[shown], name=words, mode="markers", marker=marker)

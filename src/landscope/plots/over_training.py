@@ -53,7 +53,7 @@ def modes_over_training(found: ModesOverTraining) -> go.Figure:
     )  # fmt: skip
     add_line(figure, x[:-1], numbers(found.unturned), "mean of these", NULL, width=1)
     add_line(figure, x[:-1], numbers(found.with_next), "with the next window", OWN)
-    add_line(figure, x, numbers(found.with_last), "with the last window", FIT)
+    add_line(figure, x[:-1], numbers(found.with_last)[:-1], "with the last window", FIT)  # with itself it is 1
     add_level(figure, found.chance, "at random", WALK, dash="dot")
     figure.update_yaxes(range=[0, 1.02])
     return figure

@@ -19,20 +19,28 @@ _GAP = 0.3
 """Room between two plots for the bar of colours, as a share of a plot."""
 
 
-def loss_plane(plane: LossPlane, cosine_content: Tensor | None = None) -> go.Figure:
+def loss_plane(
+    plane: LossPlane, cosine_content: Tensor | None = None, along: tuple[str, str] = ("a", "b")
+) -> go.Figure:
     """Contours of ln L over the plane, and of each metric, with the path of the training where there is one.
+
+    Where a loss is negative, the contours are those of L.
 
     Args:
         plane: The plane.
         cosine_content: How much each coordinate of the path resembles that of a random walk, ``[2]``, see
             :func:`landscope.noise.cosine_content`.
+        along: Names of the two directions.
     """
-    names = ("ln L", *plane.metric_names)
+    loss, scale = numbers(plane.loss), "L"
+    if (loss >= 0).all():
+        with np.errstate(divide="ignore"):
+            loss, scale = np.log(loss), "ln L"
+        loss[np.isinf(loss)] = np.nan
+    names = (scale, *plane.metric_names)
     titles = names if len(names) > 1 else None
     figure = panels(1, len(names), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=_GAP / len(names))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_loss = np.log(numbers(plane.loss))
-    shown = [np.where(np.isfinite(log_loss), log_loss, np.nan), *numbers(plane.metric_values)]
+    shown = [loss, *numbers(plane.metric_values)]
     for column, (name, values) in enumerate(zip(names, shown, strict=True), start=1):
         right = figure.layout[f"xaxis{column if column > 1 else ''}"].domain[1]
         title = {"text": "" if titles else name}
@@ -42,8 +50,8 @@ def loss_plane(plane: LossPlane, cosine_content: Tensor | None = None) -> go.Fig
             colorbar=place, showscale=True, row=1, col=column, contours=_contours(plane) if column == 1 else None,
         )  # fmt: skip
         _add_path(figure, plane, column, _doubt(plane, cosine_content))
-        figure.update_xaxes(title_text="displacement a", row=1, col=column)
-    figure.update_yaxes(title_text="displacement b", row=1, col=1)
+        figure.update_xaxes(title_text=f"displacement {along[0]}", row=1, col=column)
+    figure.update_yaxes(title_text=f"displacement {along[1]}", row=1, col=1)
     if len(names) > 1:
         figure.update_layout(margin={"t": 60})
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import plotly.graph_objects as go
 import torch
 
@@ -37,19 +38,34 @@ from landscope.plots.plane import loss_plane
 from landscope.plots.response import response_and_correlation
 from landscope.plots.run_limit import variance_and_relaxation
 from landscope.plots.spectra import spectral_density
-from landscope.plots.style import OWN, add_points, new_figure, numbers, ranks_of
+from landscope.plots.style import OWN, add_points, few_ticks, new_figure, numbers, ranks_of
 from landscope.plots.window_limit import variance_along_curvature
 from landscope.results import register_picture
 
 __all__ = ["values_against_rank"]
 
+_ROUNDING = 1e-6
+_FEW = 10
+
 
 def values_against_rank(directions: Directions) -> go.Figure:
-    """The positive values of directions against rank: the variance of principal modes, curvatures of eigenvectors."""
-    figure = new_figure("rank i", f"value ({directions.name})", log_x=True, log_y=True)
+    """Values of directions against rank: the variance of principal modes, or curvatures, which may be negative.
+
+    The axes are logarithmic if there are positive values only, up to rounding.
+    """
     values = numbers(directions.values)
-    kept = values > 0
-    add_points(figure, ranks_of(len(values))[kept], values[kept], directions.name, OWN)
+    known = np.isfinite(values)
+    reach = np.abs(values[known]).max(initial=0)
+    is_positive = bool(reach) and not (values[known] < -_ROUNDING * reach).any()
+    shown = known & (values > 0) if is_positive else known
+    figure = new_figure("rank i", f"value ({directions.name})", log_x=is_positive, log_y=is_positive)
+    add_points(figure, ranks_of(len(values))[shown], values[shown], directions.name, OWN, 6)
+    if is_positive:
+        few_ticks(figure)
+    if len(values) < _FEW:
+        figure.update_xaxes(tickvals=ranks_of(len(values)))
+    if not known.any():
+        figure.update_xaxes(title_text="rank i: these directions have no values")
     return figure
 
 

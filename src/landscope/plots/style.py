@@ -156,7 +156,9 @@ def add_level(
         at: Part of the line that carries the label.
         **place: ``row`` and ``col`` of one plot among several.
     """
-    label = {"text": text, "textposition": at, "font": {"size": 12}}
+    label: dict[str, Any] = {"text": text, "textposition": at, "font": {"size": 12}}
+    if upright:  # along the line, the label would leave the plot at its ends
+        label |= {"textangle": 0, "xanchor": "left", "yanchor": {"start": "bottom", "end": "top"}.get(at, "middle")}
     style: dict[str, Any] = {"line": {"color": color, "dash": dash, "width": 1}, "label": label, "opacity": 1, **place}
     if upright:
         figure.add_vline(x=value, **style)

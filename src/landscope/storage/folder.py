@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import filelock
 
 from landscope.errors import StorageError
-from landscope.files.atomic import remove_abandoned
+from landscope.files.atomic import make_folder, remove_abandoned
 from landscope.files.checked_json import read_checked, write_checked
 from landscope.files.seal import check_seal
 from landscope.results import Result
@@ -212,12 +212,7 @@ class ResultFolder:
         Raises:
             StorageError: If another process holds the lock, or the folder cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                expected=f"a folder at {self.path}", got=str(error.strerror), hint="Choose a folder you can write to."
-            ) from error
+        make_folder(self.path)
         try:
             self._lock.acquire()
         except filelock.Timeout:

@@ -125,7 +125,9 @@ FIGURES: dict[str, StudyFigure] = {
     ),
     "loss_plane": StudyFigure(
         (saved.PLANE, saved.STATISTICS),
-        lambda _, plane, statistics: plots.loss_plane(plane, statistics.cosine_content[:2]),
+        lambda _, plane, statistics: plots.loss_plane(
+            plane, statistics.cosine_content[:2], ("along mode 1", "along mode 2")
+        ),
     ),
     "flatness_against_rank": _against_flatness(
         (saved.FLATNESS,), lambda a, widths: plots.flatness_against_rank(widths, a.nulls)

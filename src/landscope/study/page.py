@@ -125,7 +125,8 @@ def _monitored(analysis: Analysis) -> tuple[str, str, str, bool] | None:
     caption = (
         f"Measured during the training, in {100 * history.share:.1f} % of its time, on a part of the data. Curvature: "
         "the largest of the loss (λ₁) and that of minibatch losses along their gradients (batch sharpness); plain SGD "
-        "is at its edge of stability where the latter is 2/α."
+        "is at its edge of stability where the latter is 2/α. The noise scale has a gap where the gradient cannot be "
+        "told from zero."
     )
     return plots.as_html(history.plot(), "monitored"), "Monitor.", caption, True
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_momentum, check_positive, check_vector, generator_of
+from landscope._checks import check_count, check_momentum, check_point, check_positive, generator_of
 from landscope.derivatives import gradient_function
 from landscope.errors import InputError
 from landscope.noise.displacement import stationary_state
@@ -151,7 +151,7 @@ def walk_beside(
     check_momentum(momentum)
     check_positive("learning_rate", learning_rate)
     check_count("n_steps", n_steps, minimum=1)
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    w0 = check_point(w0)
     gradient, axes = gradient_function(landscape), directions.double()
     at_start = axes @ gradient(w0).double()
     generator = generator_of(seed)

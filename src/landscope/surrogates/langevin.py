@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_directions, check_positive, check_vector, generator_of
+from landscope._checks import check_count, check_directions, check_point, check_positive, generator_of
 from landscope.derivatives import gradient_function
 from landscope.errors import NonFiniteError
 from landscope.protocols import LossLandscape, ProgressCallback
@@ -69,7 +69,7 @@ def langevin(
     check_positive("temperature", temperature)
     check_positive("step", step)
     check_count("n_steps", n_steps, minimum=1)
-    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    w0 = check_point(w0)
     if within is not None:
         within = check_directions(within, dim=len(w0)).to(w0)
     gradient = gradient_function(landscape)

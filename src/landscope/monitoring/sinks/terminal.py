@@ -47,6 +47,8 @@ class TerminalSink:
         """Draw the last values; they stay."""
         self._live.update(self._table(), refresh=True)
         self._live.stop()
+        if not self._console.is_terminal:
+            self._console.line()  # rich ends the table without it in a file
 
     def _table(self) -> Table:
         table = Table(title="landscope", title_justify="left")
