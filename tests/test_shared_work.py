@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import time
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch.distributed as dist
 import landscope as ls
 from landscope.errors import InputError, StorageError
 from landscope.processes import in_first_process, shared_work
+from landscope.storage.folder import ResultFolder
 from landscope.synthetic import InverseGaussian
 from processes import in_processes
 
@@ -119,3 +121,17 @@ def test_the_error_of_the_worker_is_not_lost_with_the_store(monkeypatch):
     monkeypatch.setattr("landscope.processes.is_first_to_claim", lambda name: False)
     with pytest.raises(StorageError, match="keeps what all say, broken pipe"):
         in_first_process("work of a test", work)
+
+
+def test_a_process_waits_for_the_folder_that_another_one_of_its_training_records_to(tmp_path):
+    def works(rank):
+        if rank == 0:
+            with ResultFolder(tmp_path / "study").locked():
+                dist.barrier()
+                time.sleep(0.2)
+            return
+        dist.barrier()
+        with ResultFolder(tmp_path / "study").locked():
+            pass
+
+    in_processes(works, tmp_path)

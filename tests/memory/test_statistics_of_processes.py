@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import nn
 
 import landscope as ls
+from landscope.processes import take_buffers_of_first
 from processes import in_processes
 
 pytestmark = [
@@ -32,6 +33,20 @@ def seen(rank):
     return net
 
 
+def test_all_take_the_buffers_of_the_first(tmp_path):
+    def taken(rank):
+        net = seen(rank)
+        before = net[1].running_mean.clone()
+        take_buffers_of_first(net)
+        return before, net[1].running_mean, net[1].running_var, net[1].num_batches_tracked
+
+    (before, *first), (other, *second) = in_processes(taken, tmp_path)
+    assert not torch.equal(before, other)  # otherwise there is nothing to see
+    assert torch.equal(first[0], before)
+    assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
+
+
+@pytest.mark.slow
 def test_a_task_is_held_with_the_statistics_of_the_first_process(tmp_path):
     def kept(rank):
         net = seen(rank)

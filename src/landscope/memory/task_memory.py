@@ -349,8 +349,7 @@ class TaskMemory(SavedMemory):
                 hint="Make the risk with space=memory.space.",
             )  # fmt: skip
         ended = self.model if average is None else average
-        name = self._tasks.next_name(name, ended)
-        loss = float(risk(risk.w0))
+        name, loss = self._tasks.next_name(name, ended), float(risk(risk.w0))
         check_same("loss of the finished task", loss, risk.w0.device, hint=_SAME_DATA)
         replayed = self._tasks.with_replay(ended, data, loss)
         rows = self._rows.latest()
