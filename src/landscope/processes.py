@@ -12,14 +12,17 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscope.errors import InputError, StorageError
+from landscope.meetings import Meetings, store_of_all
+from landscope.sharded import device_of_exchange, is_in_parts, of_first
 from landscope.wording import first_lines
 
 __all__ = [
     "Turn",
     "check_same",
+    "check_same_call",
     "in_first_process",
     "is_first_process",
     "is_first_to_claim",
@@ -30,6 +33,7 @@ __all__ = [
     "share",
     "shared_work",
     "sums_over_processes",
+    "take_buffers_of_first",
 ]
 
 _DONE, _PAUSE = "done", 0.1
@@ -111,6 +115,27 @@ def of_first_process(value: _Moves, device: torch.device) -> _Moves:
     return values[0].to(device)
 
 
+@torch.no_grad()
+def take_buffers_of_first(model: nn.Module) -> None:
+    """Give a model the buffers that the first process has; every process must call it.
+
+    Running statistics of batch normalisation are of the samples of each process. ``DistributedDataParallel`` takes
+    those of the first one before every forward pass, so that they differ after the last one; under ``fully_shard`` they
+    always do.
+
+    Args:
+        model: The model; a buffer in parts stays as it is.
+
+    Example:
+        >>> take_buffers_of_first(nn.BatchNorm1d(3))
+    """
+    if n_processes() == 1:
+        return
+    for buffer in model.buffers():
+        if not is_in_parts(buffer):
+            buffer.copy_(of_first(buffer))
+
+
 _claimed: dict[str, bool] = {}
 
 
@@ -124,7 +149,7 @@ def is_first_to_claim(name: str) -> bool:
     if n_processes() == 1:
         return True
     if name not in _claimed:
-        _claimed[name] = _store().add(f"landscope/{name}", 1) == 1
+        _claimed[name] = store_of_all().add(f"landscope/{name}", 1) == 1
     return _claimed[name]
 
 
@@ -133,15 +158,30 @@ def shared_work() -> Generator[None]:
     """Processes of a distributed training share the work of the calls in the context; all must make the same calls.
 
     :func:`landscope.principal_modes` divides the columns of the rows among them, and :func:`landscope.flatness` the
-    directions. All get the whole result, with the same bits. Without processes it does nothing.
+    directions. All get the whole result, with the same bits. Without processes it does nothing, nor within itself.
+
+    Raises:
+        InputError: In all processes, where they make other calls, or have other rows, losses or weights.
+        StorageError: Where another process ended the context with an error, which it says, or did not come within the
+            ``timeout`` of ``init_process_group``, 30 minutes by default.
 
     Example:
         >>> with shared_work():
         ...     share()
         (0, 1)
     """
+    if share()[1] > 1 or n_processes() == 1:
+        with _sharing(True):
+            yield
+        return
+    _meetings.begin()
     with _sharing(True):
-        yield
+        try:
+            yield
+            check_same_call("the end of shared_work()")
+        except BaseException as error:
+            _meetings.fail(error)
+            raise
 
 
 @contextlib.contextmanager
@@ -161,6 +201,27 @@ def share() -> tuple[int, int]:
     return (dist.get_rank(), n_processes()) if _is_shared.get() and n_processes() > 1 else (0, 1)
 
 
+_meetings = Meetings()
+
+
+def check_same_call(call: str, **facts: float | str | None) -> None:
+    """Raise in all processes that share the work where they do not make the same call with the same facts.
+
+    Args:
+        call: The call, in words.
+        facts: What must be equal, floating-point numbers up to a relative 1e-4; underscores of names are spaces.
+
+    Raises:
+        InputError: If a process makes another call, or a fact differs.
+        StorageError: If a process failed, or did not come within the timeout of the process group.
+
+    Example:
+        >>> check_same_call("principal_modes", number_of_rows=100)  # there is no other process
+    """
+    if share()[1] > 1:
+        _meetings.check_same(call, facts)
+
+
 def joined(parts: Tensor) -> Tensor:
     """The sum of what the processes that share the work have, in place; a tensor as it is where none share.
 
@@ -168,18 +229,13 @@ def joined(parts: Tensor) -> Tensor:
         parts: A tensor of the same shape and type in all; where each fills its part of zeros, the sum is exact.
     """
     if share()[1] > 1:
-        device = _device_of_exchange()
+        check_same_call("an exchange of results", shape=str(list(parts.shape)), dtype=str(parts.dtype))
+        device = device_of_exchange()
         for part in parts.reshape(-1).split(_PIECE):  # an exchange between GPUs takes memory there
             there = part.to(device)
             dist.all_reduce(there)
             part.copy_(there)
     return parts
-
-
-def _device_of_exchange() -> torch.device:
-    """Where tensors must be for the processes to exchange them."""
-    backend = dist.get_backend()
-    return torch.device("cuda", torch.cuda.current_device()) if backend == dist.Backend.NCCL else torch.device("cpu")
 
 
 def in_first_process(name: str, work: Callable[[], None]) -> None:
@@ -229,7 +285,8 @@ class Turn:
         try:
             yield
         except BaseException as error:
-            self._say(f"{type(error).__name__}: {first_lines(error)}")
+            with contextlib.suppress(RuntimeError):  # the process that keeps what is said may have ended
+                self._say(f"{type(error).__name__}: {first_lines(error)}")
             raise
         self._say(_DONE)
         if not self.is_own:
@@ -237,13 +294,22 @@ class Turn:
 
     def _say(self, end: str) -> None:
         if self.is_own and n_processes() > 1:
-            _store().set(f"landscope/{self.name}/end", end)
+            store_of_all().set(f"landscope/{self.name}/end", end)
 
     def _wait(self) -> None:
-        key, store = f"landscope/{self.name}/end", _store()
-        while not store.check([key]):  # without the limit of a barrier: an analysis may take hours
-            time.sleep(_PAUSE)
-        if (said := store.get(key).decode()) != _DONE:
+        key = f"landscope/{self.name}/end"
+        try:
+            store = store_of_all()
+            while not store.check([key]):  # without the limit of a barrier: an analysis may take hours
+                time.sleep(_PAUSE)
+            said = store.get(key).decode()
+        except RuntimeError as error:
+            raise StorageError(
+                expected="what another process of this training does for all",
+                got=f"the end of the process that keeps what all say, {first_lines(error)}",
+                hint="Mend what the other processes say.",
+            ) from error
+        if said != _DONE:
             raise StorageError(
                 expected="what another process of this training does for all", got=f"an error there, {said}",
                 hint="Mend what that process says.",
@@ -251,10 +317,6 @@ class Turn:
 
 
 _come: collections.Counter[str] = collections.Counter()
-
-
-def _store() -> dist.Store:
-    return dist.distributed_c10d._get_default_store()
 
 
 def is_first_process() -> bool:

@@ -11,16 +11,20 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 __all__ = [
     "add_whole_copies",
     "assign",
+    "device_of_exchange",
     "has_parts",
     "in_parts_of",
     "is_in_parts",
+    "of_first",
     "own_part",
     "reshard",
+    "was_left_by_error",
     "whole",
     "whole_copy",
     "whole_state",
@@ -44,6 +48,29 @@ def is_in_parts(tensor: Tensor) -> bool:
 def has_parts(model: nn.Module) -> bool:
     """Whether a model has parameters or buffers in parts."""
     return any(is_in_parts(tensor) for tensor in _tensors(model))
+
+
+def device_of_exchange() -> torch.device:
+    """Where tensors must be for the processes of a training to exchange them."""
+    backend = dist.get_backend()
+    return torch.device("cuda", torch.cuda.current_device()) if backend == dist.Backend.NCCL else torch.device("cpu")
+
+
+def of_first(tensor: Tensor) -> Tensor:
+    """A copy of the tensor that the first process has; all processes must ask for it."""
+    there = tensor.detach().to(device_of_exchange(), copy=True).contiguous()
+    dist.broadcast(there, 0)
+    return there.to(tensor.device)
+
+
+def was_left_by_error(model: nn.Module) -> bool:
+    """Whether an error is under way, and whole weights may not be asked for, as the other processes do not ask.
+
+    Example:
+        >>> was_left_by_error(nn.Linear(1, 1))
+        False
+    """
+    return sys.exception() is not None and has_parts(model)
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -134,6 +161,9 @@ def add_whole_copies(module: nn.Module, copies: dict[int, Any]) -> None:
             value = whole(tensor.detach()).clone()
             is_parameter = isinstance(tensor, nn.Parameter)
             copies[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if is_parameter else value
+    for buffer in module.buffers():  # running statistics are of the samples of each process
+        if id(buffer) not in copies:
+            copies[id(buffer)] = of_first(buffer)
     for part in reversed(list(module.modules())):  # what is within comes first
         if id(part) not in copies and _exchanges_parts(part):
             copies[id(part)] = _in_one_process(part, copies)

@@ -29,24 +29,30 @@ def take_steps(optimizer, n_steps):
     [
         (39.9e6, {"n_steps": 100}, 100),
         (4.1e6, {"n_steps": 113, "every": 10}, 11),
-        (4.3e6, {"n_steps": 113, "every": 10, "first_step": 8, "path": "rows"}, 12),
+        (4.3e6, {"n_steps": 113, "every": 10, "first_step": 8}, 12),
         (7.9e6, {"last": 20}, 20),
         (7.9e6, {"last": 20, "n_steps": 1000}, 20),
     ],
 )
-def test_rows_that_do_not_fit_are_refused_before_the_training(free, settings, held, monkeypatch, tmp_path):
-    place = "free_disk" if "path" in settings else "free_memory"
-    monkeypatch.setattr(room, place, lambda *_: int(free))
-    if "path" in settings:
-        settings = {**settings, "path": tmp_path / settings["path"]}
+def test_rows_that_do_not_fit_are_refused_before_the_training(free, settings, held, monkeypatch):
+    monkeypatch.setattr(room, "free_memory", lambda *_: int(free))
     recorder = ls.TrajectoryRecorder(*training(), **settings)
     assert recorder.row_bytes == 400_000
     with pytest.raises(StorageError, match=rf"Expected .* for {held} rows of 400 kB; got .* free in .*every=10"):
         recorder.__enter__()
-    monkeypatch.setattr(room, place, lambda *_: held * 400_000)
+    monkeypatch.setattr(room, "free_memory", lambda *_: held * 400_000)
     with warnings.catch_warnings(action="error"):
         recorder.__enter__()
     recorder.close()
+
+
+def test_a_refusal_leaves_no_folder_so_that_the_path_can_be_used_again(monkeypatch, tmp_path):
+    settings = {"n_steps": 113, "every": 10, "first_step": 8, "path": tmp_path / "rows"}
+    monkeypatch.setattr(room, "free_disk", lambda *_: int(4.3e6))
+    with pytest.raises(StorageError, match=r"Expected .* for 12 rows of 400 kB; got .* free in .*every=10"):
+        ls.TrajectoryRecorder(*training(), **settings)
+    assert not settings["path"].exists()
+    ls.TrajectoryRecorder(*training(), **{**settings, "every": 20}).close()
 
 
 def test_little_room_is_said_where_the_number_of_steps_is_not_known(monkeypatch):

@@ -16,7 +16,7 @@ from landscope.directions.moving import ROUNDING
 from landscope.directions.one_pass import best_in_span, check_same_rows, lengths_in
 from landscope.directions.room import check_file, check_room, room_for
 from landscope.errors import InputError
-from landscope.processes import joined, share
+from landscope.processes import check_same_call, joined, share
 from landscope.protocols import ProgressCallback, silent
 from landscope.results import stamp
 from landscope.trajectory import Trajectory
@@ -139,6 +139,10 @@ def principal_modes(
     if sketch is not None:
         return _by_sketch(trajectory, sketch, wanted, progress or silent)
     check_room(wanted, dim, _products_bytes(count, dim), file)
+    check_same_call(
+        "principal_modes", number_of_rows=count, number_of_weights=dim, number_of_modes=wanted,
+        size_of_the_last_row=float(trajectory.row(-1).double().abs().sum()),
+    )  # fmt: skip
     report = progress or silent
     mean = _mean(trajectory)
     report(1, 3)

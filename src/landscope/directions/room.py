@@ -12,6 +12,7 @@ from torch import Tensor
 
 from landscope._checks import check_path
 from landscope.errors import InputError, StorageError
+from landscope.processes import n_processes
 from landscope.resources import free_disk, free_memory, size_in_words
 
 __all__ = ["check_file", "check_room", "room_for"]
@@ -28,7 +29,7 @@ def check_file(path: Any) -> Path:
     if path.suffix != ".npy":
         raise InputError(expected="a path that ends in .npy", got=str(path), hint='Pass, for example, "modes.npy".')
     if path.exists():
-        raise StorageError(expected="a new file", got=f"{path}, which is there", hint="Choose another, or delete it.")
+        raise _is_there(path)
     return path
 
 
@@ -59,4 +60,14 @@ def room_for(count: int, dim: int, path: Path | None) -> Float[Tensor, "k N"]:
     """Zeros for directions, in memory or in a file that the system brings into memory where it is read."""
     if path is None:
         return torch.zeros(count, dim, dtype=torch.float64)
+    try:
+        path.touch(exist_ok=False)  # of processes that come together one makes it
+    except FileExistsError as error:
+        raise _is_there(path) from error
     return torch.from_numpy(np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=(count, dim)))
+
+
+def _is_there(path: Path) -> StorageError:
+    several = n_processes() > 1
+    hint = "Give each process a file of its own, as with the rank in its name" if several else "Choose another"
+    return StorageError(expected="a new file", got=f"{path}, which is there", hint=f"{hint}, or delete it.")

@@ -28,6 +28,7 @@ from landscope.protocols import Penalty
 from landscope.recorder.checks import fingerprint
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.running_statistics import copied_statistics
+from landscope.sharded import was_left_by_error
 
 __all__ = ["BudgetedTasks"]
 
@@ -154,6 +155,9 @@ class BudgetedTasks:
     def end_training(self, model: nn.Module) -> None:
         """End it; what was measured last belongs to the weights as they are now, if it was measured at the end."""
         self._is_training = False
+        if was_left_by_error(model):
+            self._measured_at = self._found_there = None
+            return
         if self.budget is not None and self.budget.is_latest:  # the weights may have gone back to a budget
             self.budget.predicted = self.budget.predicted_at(self._value(model))
         self._note_measured(model)

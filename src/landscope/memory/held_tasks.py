@@ -27,6 +27,7 @@ from landscope.penalties.warnings import listed, warn
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.other_model import risk_of_other_model
+from landscope.sharded import was_left_by_error
 from landscope.wording import first_lines
 
 __all__ = ["HeldTasks"]
@@ -189,7 +190,8 @@ class HeldTasks(BudgetedTasks):
     def end_training(self, model: nn.Module) -> None:
         """End a training."""
         super().end_training(model)
-        self.see(model)
+        if not was_left_by_error(model):
+            self.see(model)
 
     def see(self, model: nn.Module) -> None:
         """Note the weights as they are, by which they are recognised where their shape changes later."""

@@ -45,7 +45,7 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.penalties.proximal import ProximalSteps, check_optimizer
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.warnings import warn_of_statistics
-from landscope.processes import check_same, of_first_process
+from landscope.processes import check_same, of_first_process, take_buffers_of_first
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
@@ -310,6 +310,7 @@ class TaskMemory(SavedMemory):
         self._check_ended()
         data = list(data) if isinstance(data, Iterator) and self.replay is not None else data  # it is read twice
         loss = TaskLoss(criterion, data, losses, loss_options)
+        take_buffers_of_first(self.model)
         average = None if w0 is None else own_copy(self.model)
         if average is not None:
             load_weights(w0, average, self.space, " for w0")
@@ -348,8 +349,7 @@ class TaskMemory(SavedMemory):
                 hint="Make the risk with space=memory.space.",
             )  # fmt: skip
         ended = self.model if average is None else average
-        name = self._tasks.next_name(name, ended)
-        loss = float(risk(risk.w0))
+        name, loss = self._tasks.next_name(name, ended), float(risk(risk.w0))
         check_same("loss of the finished task", loss, risk.w0.device, hint=_SAME_DATA)
         replayed = self._tasks.with_replay(ended, data, loss)
         rows = self._rows.latest()

@@ -60,8 +60,9 @@ class TrajectoryRecorder:
         first_step: Number of the first step taken while recording; 1 by default. It must be given when resuming.
         resume: Continue after the rows of ``path`` before ``first_step``; later rows are removed when the ``with``
             block begins.
-        n_steps: Steps that will be recorded, where that is known: when the ``with`` block begins, the bytes of their
-            rows are compared with the free memory, or with the free room on the disk of ``path``.
+        n_steps: Steps that will be recorded, where that is known: the bytes of their rows are compared with the free
+            room on the disk of ``path`` before the folder is made, and with it or the free memory when the ``with``
+            block begins.
         encoding: ``"exact"``, or ``"delta-int8"`` for rows on disk: one byte a weight, and every 64th row in full. A
             weight is then within half a scale of its value, at most 1/253 of the largest step of the 256 weights that
             share the scale; errors do not add up.
@@ -137,6 +138,8 @@ class TrajectoryRecorder:
         self._room = Room(stored, None if path is None else check_path("path", path), last, encoding)
         rows = rows_of_a_block(self.row_bytes)
         self._pool = BlockPool(rows if last is None else min(rows, last), self._dim)
+        if path is not None and n_steps is not None:
+            self.check_room()  # before there is a folder, which a second try would find
         self._sink = self._made_sink(precision, last, encoding, resume=resume, before=first_step)
         self._hook: torch.utils.hooks.RemovableHandle | None = None
         self._places = RecordedPlaces(model, self.space.names, self._tensors)

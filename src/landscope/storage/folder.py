@@ -15,6 +15,7 @@ from landscope.errors import StorageError
 from landscope.files.atomic import make_folder, remove_abandoned
 from landscope.files.checked_json import read_checked, write_checked
 from landscope.files.seal import check_seal
+from landscope.processes import n_processes
 from landscope.results import Result
 from landscope.storage.archive import Archive, load, read_heading, save
 
@@ -23,6 +24,8 @@ __all__ = ["ResultFolder"]
 _SUFFIX = ".zarr.zip"
 _KEPT_BYTES = 2**20
 """Files up to this size are read once: a page asks for most results many times, and reading takes ten milliseconds."""
+_PATIENCE = 60.0
+"""Seconds for which a process waits for another one of its distributed training."""
 AnyResult = TypeVar("AnyResult", bound=Result)
 
 
@@ -207,14 +210,15 @@ class ResultFolder:
     def locked(self) -> Generator[None]:
         """Keep other processes out while this one works on the folder; the lock ends with the process.
 
-        The same object may take the lock again while it holds it.
+        The same object may take the lock again while it holds it. In a distributed training a process waits a minute
+        for another one: a callback records on the main process, and the others may come to the analysis first.
 
         Raises:
             StorageError: If another process holds the lock, or the folder cannot be written.
         """
         make_folder(self.path)
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout=_PATIENCE if n_processes() > 1 else None)
         except filelock.Timeout:
             raise StorageError(
                 expected=f"to work on {self.path} alone",
