@@ -204,22 +204,23 @@ def share() -> tuple[int, int]:
 _meetings = Meetings()
 
 
-def check_same_call(call: str, **facts: float | str | None) -> None:
+def check_same_call(call: str, facts: Callable[[], dict[str, float | str | None]] = dict) -> None:
     """Raise in all processes that share the work where they do not make the same call with the same facts.
 
     Args:
         call: The call, in words.
-        facts: What must be equal, floating-point numbers up to a relative 1e-4; underscores of names are spaces.
+        facts: Gives what must be equal, floating-point numbers up to a relative 1e-4; underscores of names are spaces.
+            It is not called where no process shares the work.
 
     Raises:
         InputError: If a process makes another call, or a fact differs.
         StorageError: If a process failed, or did not come within the timeout of the process group.
 
     Example:
-        >>> check_same_call("principal_modes", number_of_rows=100)  # there is no other process
+        >>> check_same_call("principal_modes", lambda: {"number_of_rows": 100})  # there is no other process
     """
     if share()[1] > 1:
-        _meetings.check_same(call, facts)
+        _meetings.check_same(call, facts())
 
 
 def joined(parts: Tensor) -> Tensor:
@@ -229,7 +230,7 @@ def joined(parts: Tensor) -> Tensor:
         parts: A tensor of the same shape and type in all; where each fills its part of zeros, the sum is exact.
     """
     if share()[1] > 1:
-        check_same_call("an exchange of results", shape=str(list(parts.shape)), dtype=str(parts.dtype))
+        check_same_call("an exchange of results", lambda: {"shape": str(list(parts.shape)), "dtype": str(parts.dtype)})
         device = device_of_exchange()
         for part in parts.reshape(-1).split(_PIECE):  # an exchange between GPUs takes memory there
             there = part.to(device)

@@ -139,10 +139,10 @@ def principal_modes(
     if sketch is not None:
         return _by_sketch(trajectory, sketch, wanted, progress or silent)
     check_room(wanted, dim, _products_bytes(count, dim), file)
-    check_same_call(
-        "principal_modes", number_of_rows=count, number_of_weights=dim, number_of_modes=wanted,
-        size_of_the_last_row=float(trajectory.row(-1).double().abs().sum()),
-    )  # fmt: skip
+    check_same_call("principal_modes", lambda: {
+        "number_of_rows": count, "number_of_weights": dim, "number_of_modes": wanted,
+        "size_of_the_last_row": float(trajectory.row(-1).double().abs().sum()),
+    })  # fmt: skip
     report = progress or silent
     mean = _mean(trajectory)
     report(1, 3)

@@ -122,10 +122,10 @@ def flatness(
             got=f"{lines.loss:.6g}",
             hint="Add a constant to the loss: flatness needs a ratio of positive losses.",
         )
-    check_same_call(
-        "flatness", number_of_directions=len(directions), loss_at_w0=lines.loss, length_of_w0=lines.scale, ratio=ratio,
-        rtol=rtol, max_displacement=max_displacement, size_of_the_directions=float(directions.abs().sum()),
-    )  # fmt: skip
+    check_same_call("flatness", lambda: {
+        "number_of_directions": len(directions), "loss_at_w0": lines.loss, "length_of_w0": lines.scale, "ratio": ratio,
+        "rtol": rtol, "max_displacement": max_displacement, "size_of_the_directions": float(directions.abs().sum()),
+    })  # fmt: skip
     count, reach, sketches = len(directions), _reach(directions, lines.scale, max_displacement), _sketches(lines)
     starts = (_START / _REACH * reach).tolist()
     sides, evaluations = torch.zeros(2, count, dtype=torch.float64), torch.zeros(count, dtype=torch.int64)
