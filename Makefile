@@ -16,6 +16,7 @@ PYTEST = $(ONE_THREAD) $(BYTECODE) $(BIN)/python -m pytest --numprocesses $(WORK
 SHAPES = --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad_input
 # Trainings, studies and figures call each function many times; shapes take a third of their time. The slow tests check them.
 WHOLE = tests/study tests/reproduction tests/cli tests/adapters tests/memory tests/sharded tests/reliability tests/monitoring
+WHOLE += tests/recorder tests/storage tests/trajectory tests/report
 WHOLE += tests/test_readme.py tests/test_docs_instruments.py tests/test_docs_processes.py tests/test_notebooks.py
 
 .PHONY: help run test test-slow test-device lint bench bench-device bench-scale clean

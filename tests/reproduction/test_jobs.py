@@ -51,6 +51,7 @@ def die(reporter):
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_told(tmp_path):
     with pytest.raises(StorageError, match="--jobs 1 to go on"):
         perform([Job("dies", die, ())], QuietReporter(), tmp_path / "times.json", processes=2)

@@ -40,6 +40,7 @@ def test_without_pairs_the_settings_give_the_standard_one(plan):
     assert FIGURES["fig1"].pairs(plan) == [(100, 0.2)]
 
 
+@pytest.mark.slow
 def test_every_figure_of_single_runs(plan):
     results = reproduce(dataclasses.replace(plan, pairs=PAIRS[:1]), OF_SINGLE_RUNS, QuietReporter())
     sections = {section.key: section for section in results.sections}
