@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 import landscope as ls
 from landscope.adapters import huggingface
 from landscope.adapters import lightning as adapter
 from landscope.errors import InputError
+from small_language_model import gpt2, sentences, token_losses
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
@@ -20,24 +21,8 @@ pytestmark = [
 NAMES = ["loss", "noise_scale", "motion"]
 
 
-def gpt2():
-    torch.manual_seed(1)
-    return GPT2LMHeadModel(
-        GPT2Config(vocab_size=13, n_positions=12, n_embd=8, n_layer=1, n_head=2, attn_implementation="eager")
-    )
-
-
-def sentences():
-    rows = torch.randint(13, (24, 7), generator=torch.Generator().manual_seed(2))
-    return [{"input_ids": row, "labels": row} for row in rows]
-
-
-def losses(model, batch):
-    return huggingface.language_model_losses(model(**batch), batch["labels"])
-
-
 def risk_of(model):
-    return ls.EmpiricalRisk.from_closure(model, losses, list(DataLoader(sentences(), batch_size=6)))
+    return ls.EmpiricalRisk.from_closure(model, token_losses, list(DataLoader(sentences(), batch_size=6)))
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")

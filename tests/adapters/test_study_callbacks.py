@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import landscope as ls
 from landscope.adapters import huggingface
 from landscope.adapters import lightning as adapter
 from landscope.errors import InputError, StorageError
+from small_language_model import gpt2, sentences, token_losses
 from small_run import assert_same
 
 pytestmark = [
@@ -28,22 +29,6 @@ SETTINGS = {
     "fit_modes": (2, 20), "spectrum_ranks": (2, 12), "flatness_modes": 10, "n_nulls": 1, "n_processes": 1,
     "curvature_modes": 5,
 }  # fmt: skip
-
-
-def gpt2():
-    torch.manual_seed(1)
-    return GPT2LMHeadModel(
-        GPT2Config(vocab_size=13, n_positions=12, n_embd=8, n_layer=1, n_head=2, attn_implementation="eager")
-    )
-
-
-def sentences():
-    rows = torch.randint(13, (24, 7), generator=torch.Generator().manual_seed(2))
-    return [{"input_ids": row, "labels": row} for row in rows]
-
-
-def token_losses(model, batch):
-    return huggingface.language_model_losses(model(**batch), batch["labels"])
 
 
 def hf_study(folder, model, **settings):

@@ -33,31 +33,28 @@ def seen(rank):
     return net
 
 
-def test_all_take_the_buffers_of_the_first(tmp_path):
+def check_all_have_those_of_the_first(call, folder):
     def taken(rank):
         net = seen(rank)
         before = net[1].running_mean.clone()
-        take_buffers_of_first(net)
+        call(net)
         return before, net[1].running_mean, net[1].running_var, net[1].num_batches_tracked
 
-    (before, *first), (other, *second) = in_processes(taken, tmp_path)
+    (before, *first), (other, *second) = in_processes(taken, folder)
     assert not torch.equal(before, other)  # otherwise there is nothing to see
     assert torch.equal(first[0], before)
     assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
+
+
+def test_all_take_the_buffers_of_the_first(tmp_path):
+    check_all_have_those_of_the_first(take_buffers_of_first, tmp_path)
 
 
 @pytest.mark.slow
 def test_a_task_is_held_with_the_statistics_of_the_first_process(tmp_path):
-    def kept(rank):
-        net = seen(rank)
-        before = net[1].running_mean.clone()
-        ls.keep(net, LOSS, (INPUTS, LABELS), method="l2", strength=1.0)
-        return before, net[1].running_mean, net[1].running_var, net[1].num_batches_tracked
-
-    (before, *first), (other, *second) = in_processes(kept, tmp_path)
-    assert not torch.equal(before, other)  # otherwise there is nothing to see
-    assert torch.equal(first[0], before)
-    assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
+    check_all_have_those_of_the_first(
+        lambda net: ls.keep(net, LOSS, (INPUTS, LABELS), method="l2", strength=1.0), tmp_path
+    )
 
 
 @pytest.mark.slow

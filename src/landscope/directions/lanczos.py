@@ -10,9 +10,9 @@ from torch import Tensor
 
 from landscope._checks import check_count
 from landscope._names import End
-from landscope.directions.matrix_product import MatrixProduct
+from landscope.directions.matrix_product import MatrixProduct, finite_product
 from landscope.directions.orthonormal_rows import OrthonormalRows
-from landscope.errors import InputError, NonFiniteError
+from landscope.errors import InputError
 from landscope.protocols import ProgressCallback
 
 __all__ = ["Lanczos", "OuterPairs", "RitzPairs", "basis_size", "extreme_pairs"]
@@ -79,15 +79,8 @@ class Lanczos:
 
     def extend(self) -> bool:
         """Multiply the last vector; False where the space is invariant, and the iterations have come to an end."""
-        image = self._product(self.rows.last).detach().to(self._like)
         self.n_products += 1
-        size = float(torch.linalg.vector_norm(image))
-        if not size < torch.inf:
-            raise NonFiniteError(
-                expected="finite products with the matrix",
-                got=f"a product with NaN or infinity at step {self.n_products}",
-                hint="Take weights at which the loss and its second derivatives are finite.",
-            )
+        image, size = finite_product(self._product, self.rows.last, f" at step {self.n_products}")
         self.norm = max(self.norm, size)
         along, rest, beyond = self.rows.split(image)
         is_open = beyond > self.rounding and len(self.rows) < len(self._like)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.signal import lfilter
 from torch import Tensor
 
 from landscope._checks import check_count, check_seed, check_trajectory
@@ -17,6 +15,7 @@ from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.protocols import ProgressCallback, silent
 from landscope.results import Result, stamp
+from landscope.synthetic import autoregressive
 from landscope.trajectory import Trajectory
 
 __all__ = ["ModesOverTraining", "modes_over_training"]
@@ -107,7 +106,7 @@ def modes_over_training(
     check_count("n_modes", n_modes, maximum=trajectory.dim)
     check_count("n_windows", n_windows, minimum=2)
     check_count("most_rows", most_rows, minimum=max(_MIN_ROWS, n_modes + 1))
-    generator = np.random.default_rng(check_seed(seed))
+    check_seed(seed)
     windows = _windows(trajectory, n_windows, most_rows, max(_MIN_ROWS, n_modes + 1))
     found, variance, nulls = [], [], []
     for number, window in enumerate(windows):
@@ -115,7 +114,7 @@ def modes_over_training(
         found.append(modes.directions[:n_modes].clone())
         variance.append(modes.total)
         if number + 1 < len(windows):
-            nulls.append(_unturned(modes.project_trajectory(window), n_modes, generator))
+            nulls.append(_unturned(modes.project_trajectory(window), n_modes, seed + number))
         progress(number + 1, len(windows))
     overlaps = torch.tensor(nulls, dtype=torch.float64)
     return ModesOverTraining(
@@ -147,21 +146,17 @@ def _windows(trajectory: Trajectory, count: int, most_rows: int, fewest_rows: in
     return [trajectory.part(slice(end - rows, end)) for end in ends]
 
 
-def _unturned(coordinates: Float[Tensor, "T k"], n_modes: int, generator: np.random.Generator) -> list[float]:
+def _unturned(coordinates: Float[Tensor, "T k"], n_modes: int, seed: int) -> list[float]:
     """Overlaps of two successive windows of AR(1) processes with the memory and innovations of each coordinate."""
-    x = coordinates.double().numpy()
+    x = coordinates.double()
     before, after = x[:-1], x[1:]
-    memory = (before * after).sum(axis=0) / np.maximum((before**2).sum(axis=0), np.finfo(float).tiny)
-    memory = memory.clip(-_LARGEST_MEMORY, _LARGEST_MEMORY)
-    strength = np.sqrt(np.mean((after - memory * before) ** 2, axis=0))
-    return [_overlap_of_draw(memory, strength, len(x), n_modes, generator) for _ in range(_DRAWS)]
-
-
-def _overlap_of_draw(
-    memory: np.ndarray, strength: np.ndarray, rows: int, n_modes: int, generator: np.random.Generator
-) -> float:
-    kicks = strength * generator.standard_normal((3 * rows, len(memory)))  # the first third forgets the start
-    path = np.stack([lfilter([1.0], [1.0, -a], kicks[:, i]) for i, a in enumerate(memory)], axis=1)
-    first, second = path[rows : 2 * rows], path[2 * rows :]
-    modes = [np.linalg.svd(part - part.mean(axis=0), full_matrices=False)[2][:n_modes] for part in (first, second)]
-    return float(((modes[0] @ modes[1].T) ** 2).sum() / n_modes)
+    memory = (before * after).sum(dim=0) / before.square().sum(dim=0).clamp(min=torch.finfo(x.dtype).tiny)
+    memory = memory.clamp(-_LARGEST_MEMORY, _LARGEST_MEMORY)
+    innovations = (after - memory * before).square().mean(dim=0)
+    rows = len(x)
+    paths = autoregressive(
+        memory.repeat(_DRAWS), 2 * rows, seed=seed, noise_variance=innovations.repeat(_DRAWS)
+    ).unflatten(1, (_DRAWS, len(memory)))
+    windows = paths.unflatten(0, (2, rows)).transpose(1, 2)  # [2, draws, rows, k]
+    modes = torch.linalg.svd(windows - windows.mean(dim=2, keepdim=True), full_matrices=False).Vh[:, :, :n_modes]
+    return [subspace_overlap(first, second) for first, second in zip(*modes, strict=True)]

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_point, device_with_float64, generator_of
 from landscope._names import CurvatureMatrix
-from landscope.directions.matrix_product import matrix_product
+from landscope.directions.matrix_product import finite_product, matrix_product
 from landscope.directions.orthonormal_rows import check_vectors_fit
 from landscope.full_precision import full_precision
-from landscope.landscape.leave_one_out import Counted, ProductSpace, finite_product, product_space
+from landscope.landscape.leave_one_out import Counted, ProductSpace, product_space
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.results import Result, described, stamp
 
@@ -93,7 +93,7 @@ def diagonal(
         space = product_space(product, _signs(w0, n_probes, seed), w0, counted)
         images = torch.empty(len(space.rows), len(w0), dtype=w0.dtype, device=w0.device)
         for number, row in enumerate(space.rows):
-            images[number] = finite_product(product, row)
+            images[number], _ = finite_product(product, row)
             counted()
         values, stderr = _estimates(space, images, _signs(w0, n_probes, seed))
     return Diagonal(

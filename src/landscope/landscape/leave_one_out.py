@@ -9,12 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.matrix_product import MatrixProduct
+from landscope.directions.matrix_product import MatrixProduct, finite_product
 from landscope.directions.orthonormal_rows import OrthonormalRows
-from landscope.errors import NonFiniteError
 from landscope.protocols import ProgressCallback
 
-__all__ = ["Counted", "ProductSpace", "finite_product", "product_space"]
+__all__ = ["Counted", "ProductSpace", "product_space"]
 
 _ROUNDING = 16
 
@@ -35,22 +34,6 @@ class ProductSpace:
     new: Float[Tensor, "r s"]
 
 
-def finite_product(product: MatrixProduct, vector: Tensor) -> Tensor:
-    """The product with a vector.
-
-    Raises:
-        NonFiniteError: If it has NaN or infinity.
-    """
-    image = product(vector).detach().to(vector)
-    if not bool(torch.isfinite(image).all()):
-        raise NonFiniteError(
-            expected="finite products with the matrix",
-            got="a product with NaN or infinity",
-            hint="Take weights at which the loss and its second derivatives are finite.",
-        )
-    return image
-
-
 def product_space(
     product: MatrixProduct, probes: Iterator[Float[Tensor, " N"]], like: Tensor, progress: Callable[[], None]
 ) -> ProductSpace:
@@ -58,9 +41,9 @@ def product_space(
     rows, columns, independent = OrthonormalRows(like), [], []
     largest = 0.0
     for number, probe in enumerate(probes):
-        image = finite_product(product, probe)
+        image, size = finite_product(product, probe)
         progress()
-        largest = max(largest, float(torch.linalg.vector_norm(image)))
+        largest = max(largest, size)
         along, rest, norm = rows.split(image)
         if norm > _ROUNDING * torch.finfo(like.dtype).eps * largest and len(rows) < len(like):
             rows.append(rest / norm)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_point, generator_of
 from landscope._names import CurvatureMatrix
-from landscope.directions.matrix_product import matrix_product
+from landscope.directions.matrix_product import finite_product, matrix_product
 from landscope.directions.orthonormal_rows import check_vectors_fit
 from landscope.full_precision import full_precision
-from landscope.landscape.leave_one_out import Counted, ProductSpace, finite_product, product_space
+from landscope.landscape.leave_one_out import Counted, ProductSpace, product_space
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.results import Result, described, stamp
 
@@ -99,7 +99,8 @@ def trace(
         space = product_space(product, _on_sphere(w0, n_probes, seed), w0, counted)
         within = torch.zeros(len(space.rows), len(space.rows), dtype=torch.float64)
         for number, row in enumerate(space.rows):
-            within[:, number] = space.rows.along(finite_product(product, row))
+            image, _ = finite_product(product, row)
+            within[:, number] = space.rows.along(image)
             counted()
         probes = torch.stack([space.rows.along(probe) for probe in _on_sphere(w0, n_probes, seed)], dim=1)
     estimates = _estimates(space, (within + within.T) / 2, probes, len(w0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -18,7 +19,9 @@ from landscope.protocols import Ensemble, LossLandscape, ProgressCallback, silen
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["EdgeOfStability", "edge_of_stability", "largest_curvature"]
+__all__ = ["EdgeOfStability", "edge_of_stability", "edges", "largest_curvature"]
+
+_Rate = TypeVar("_Rate", float, Tensor)
 
 _RTOL = 1e-3
 
@@ -96,7 +99,7 @@ def edge_of_stability(
     risk, an ensemble and directions in its coordinates, see :class:`landscope.landscape.Preconditioned`; or pass
     ``learning_rate=math.nan``, which leaves everything NaN that needs a bound.
 
-    The cost is some 20 to 40 Hessian products of the whole loss for lambda_1, to one per cent, and one gradient and
+    The cost is some 10 to 20 Hessian products of the whole loss for lambda_1, to one per cent, and one gradient and
     product of each of ``n_batches`` minibatches.
 
     Args:
@@ -138,12 +141,13 @@ def edge_of_stability(
     rough = batch_sharpness(ensemble, w0, n_batches=n_batches, progress=progress)
     pull = learning_rate * (eigenvectors.values.double() + weight_decay)
     shares = [_shares(window, directions) for directions in (eigenvectors, modes)]
+    bound, noise_bound = edges(learning_rate, momentum, weight_decay)
     return EdgeOfStability(
         batch_sharpness=rough.value,
         batch_sharpness_error=rough.standard_error,
         sharpness=largest_curvature(risk, w0, seed=seed),
-        bound=2 * (1 + momentum) / learning_rate - weight_decay,
-        noise_bound=2 * (1 - momentum) / learning_rate - weight_decay,
+        bound=bound,
+        noise_bound=noise_bound,
         pull=pull,
         share=shares[0][0],
         share_error=shares[0][1],
@@ -156,8 +160,13 @@ def edge_of_stability(
     )
 
 
+def edges(learning_rate: _Rate, momentum: float, weight_decay: float) -> tuple[_Rate, _Rate]:
+    """The bounds of :func:`edge_of_stability`, for gradient descent and for noisy minibatches."""
+    return 2 * (1 + momentum) / learning_rate - weight_decay, 2 * (1 - momentum) / learning_rate - weight_decay
+
+
 def largest_curvature(risk: LossLandscape, w0: Float[Tensor, " N"], *, seed: int = 0) -> float:
-    """The largest eigenvalue lambda_1 of the Hessian, to one per cent, by some 20 to 40 products.
+    """The largest eigenvalue lambda_1 of the Hessian, to one per cent, by some 10 to 20 products.
 
     Args:
         risk: Any landscape over two weights or more.

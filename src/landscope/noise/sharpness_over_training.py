@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.landscape.sharpness import batch_sharpness
-from landscope.noise.edge_of_stability import largest_curvature
+from landscope.noise.edge_of_stability import edges, largest_curvature
 from landscope.protocols import Ensemble, LossLandscape, ProgressCallback, silent
 from landscope.results import Result, stamp
 
@@ -69,13 +69,13 @@ def measure_sharpness_over_training(
         rows.append([float(step), largest_curvature(whole, w, seed=seed), rough.value, rough.standard_error])
         progress(len(rows), len(learning_rates))
     steps, sharpness, batch, error = torch.tensor(rows, dtype=torch.float64).reshape(-1, 4).T
-    rates = learning_rates.double()
+    bound, noise_bound = edges(learning_rates.double(), momentum, weight_decay)
     return SharpnessOverTraining(
         steps=steps,
         sharpness=sharpness,
         batch_sharpness=batch,
         batch_sharpness_error=error,
-        bound=2 * (1 + momentum) / rates - weight_decay,
-        noise_bound=2 * (1 - momentum) / rates - weight_decay,
+        bound=bound,
+        noise_bound=noise_bound,
         provenance=stamp(momentum=momentum, weight_decay=weight_decay, seed=seed),
     )

@@ -29,7 +29,7 @@ __all__ = ["edge_parts"]
 _MODES = 200
 """Most principal modes whose share of oscillation is measured."""
 _CHECKPOINTS = 8
-"""Most saved models at which lambda_1 is measured; each takes some 20 to 40 products of all data."""
+"""Most saved models at which lambda_1 is measured; each takes some 10 to 20 products of all data."""
 
 
 def _edge(analysis: Analysis) -> EdgeOfStability:
@@ -37,21 +37,21 @@ def _edge(analysis: Analysis) -> EdgeOfStability:
 
     Optimisers other than SGD get no bound: their step has a metric of its own, which a study does not keep.
     """
-    facts, is_sgd = analysis.facts, analysis.facts.is_heavy_ball
+    momentum, weight_decay = _momentum_and_decay(analysis)
     with one_thread():  # the bits must not depend on the number of threads
         whole, ensemble = _losses(analysis, analysis.windows.step)
         modes = analysis.load(saved.MODES)
         return edge_of_stability(
             whole, ensemble, whole.w0, analysis.window, analysis.load(saved.CURVATURE),
-            modes.part(slice(_MODES)), learning_rate=analysis.learning_rate if is_sgd else math.nan,
-            momentum=facts.momentum if is_sgd else 0.0, weight_decay=facts.weight_decay if is_sgd else 0.0,
-            seed=analysis.settings.seed, progress=analysis.progress,
+            modes.part(slice(_MODES)), seed=analysis.settings.seed, progress=analysis.progress,
+            learning_rate=analysis.learning_rate if analysis.facts.is_heavy_ball else math.nan,
+            momentum=momentum, weight_decay=weight_decay,
         )  # fmt: skip
 
 
 def _sharpness_over_training(analysis: Analysis) -> SharpnessOverTraining:
     """Of all trained weights, at a few of the saved models; optimisers other than SGD get no bound, as above."""
-    facts, is_sgd, saved_steps = analysis.facts, analysis.facts.is_heavy_ball, analysis.checkpoints.steps()
+    saved_steps = analysis.checkpoints.steps()
     chosen = torch.linspace(0, len(saved_steps) - 1, min(_CHECKPOINTS, len(saved_steps))).round().long()
     rates = analysis.rates_at_checkpoints[chosen]
 
@@ -60,12 +60,18 @@ def _sharpness_over_training(analysis: Analysis) -> SharpnessOverTraining:
             whole, ensemble = _losses(analysis, saved_steps[number])
             yield saved_steps[number], whole, ensemble, whole.w0
 
+    momentum, weight_decay = _momentum_and_decay(analysis)
     with one_thread():  # the bits must not depend on the number of threads
         return measure_sharpness_over_training(
-            losses(), learning_rates=rates if is_sgd else torch.full_like(rates, math.nan),
-            momentum=facts.momentum if is_sgd else 0.0, weight_decay=facts.weight_decay if is_sgd else 0.0,
-            seed=analysis.settings.seed, progress=analysis.progress,
+            losses(), seed=analysis.settings.seed, progress=analysis.progress,
+            learning_rates=rates if analysis.facts.is_heavy_ball else torch.full_like(rates, math.nan),
+            momentum=momentum, weight_decay=weight_decay,
         )  # fmt: skip
+
+
+def _momentum_and_decay(analysis: Analysis) -> tuple[float, float]:
+    facts = analysis.facts
+    return (facts.momentum, facts.weight_decay) if facts.is_heavy_ball else (0.0, 0.0)
 
 
 def _losses(analysis: Analysis, step: int) -> tuple[Any, Any]:
