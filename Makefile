@@ -17,9 +17,9 @@ SHAPES = --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad
 # Trainings, studies and figures call each function many times; shapes take a third of their time. The slow tests check them.
 WHOLE = tests/study tests/reproduction tests/cli tests/adapters tests/memory tests/sharded tests/reliability tests/monitoring
 WHOLE += tests/recorder tests/storage tests/trajectory tests/report
-WHOLE += tests/test_readme.py tests/test_docs_instruments.py tests/test_docs_processes.py tests/test_notebooks.py
+WHOLE += tests/test_readme.py tests/test_docs_code.py tests/test_docs_processes.py tests/test_notebooks.py
 
-.PHONY: help run test test-slow test-device lint bench bench-device bench-scale clean
+.PHONY: help run test test-slow test-device lint docs bench bench-device bench-scale clean
 
 run: $(VENV)/.core  ## Install landscope, train on the built-in digits, and write runs/digits/report.html
 	$(BIN)/landscope run
@@ -48,6 +48,10 @@ lint: $(VENV)/.dev  ## Run the linters and the type checker
 	$(BIN)/lint-imports
 	$(BIN)/ty check src
 
+# -W: a warning is an error; -n (in conf.py): so is a reference that leads nowhere.
+docs: $(VENV)/.dev  ## Build the site into docs/_build/html
+	$(ONE_THREAD) $(BYTECODE) $(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+
 # The peers come without what they need: they pin an older numpy, for parts that are not measured here.
 bench: $(VENV)/.dev  ## Measure speed beside the alternatives, and write docs/results/benchmark.md
 	$(UV_INSTALL) --no-deps loss-landscapes==3.0.6 landscaper==1.3.1 rebasin==0.0.47 torchview==0.2.7 graphviz==0.21 pyhessian==0.1 hessian-eigenthings==1.0.0a5
@@ -66,11 +70,11 @@ $(VENV)/.core: $(BIN)/uv pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
-	$(UV_INSTALL) -e ".[data,dev,huggingface,lightning]"
+	$(UV_INSTALL) -e ".[data,dev,docs,huggingface,lightning]"
 	touch $(VENV)/.core $@
 
 clean:  ## Delete the environment, the runs and the caches
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) runs docs/_build .pytest_cache .ruff_cache .import_linter_cache
 
 help:  ## Show these lines
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' Makefile | expand -t 14

@@ -172,7 +172,7 @@ def test_refined_contours_of_a_bowl_are_its_ellipses_for_fewer_points():
     assert misplaced(plane, plane.levels) < 0.1
     side = torch.linspace(-4, 4, math.isqrt(n_measured) + 1).double()
     assert misplaced(loss_plane(bowl, w0, axes, side, side), plane.levels) > 0.5  # as many points on a fixed grid
-    assert (n_measured, plane.measured.numel()) == (565, 16641)  # as docs/instruments/planes.md says
+    assert (n_measured, plane.measured.numel()) == (565, 16641)  # as docs/howto/planes.md says
 
 
 def test_planes_with_zero_and_infinite_losses_are_refined():

@@ -59,7 +59,7 @@ def basin_penalty(
     V approximates the rise of the logarithm of the smoothed loss :math:`\langle L \rangle`: near a minimum of L, its
     curvature is the mean curvature over the mean loss. So a task holds its weights alike whether its loss is 1e-4 or 1.
     Far from w1 the loss rises more than V says, above all where tasks share their outputs; there 10 to 100 is better.
-    ``docs/keeping.md`` says what the average counts, and what it does not.
+    ``docs/explanation/penalties.md`` says what the average counts, and what it does not.
 
     Weights of other layers (normalisation, embeddings, tied and recurrent weights) and of layers whose factors would
     be larger than 20 times the layer are held one by one, by the same mean of the diagonal.

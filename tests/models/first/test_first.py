@@ -1,4 +1,4 @@
-"""The first rows of "your model, what to write" (docs/models.md), each against loops of plain torch."""
+"""The first rows of "your model, what to write" (docs/howto/models.md), each against loops of plain torch."""
 
 import copy
 import types
@@ -144,7 +144,7 @@ def test_a_method_that_cannot_serve_says_so_and_keeps_nothing(name, method, mess
 
 
 def test_the_documentation_has_a_row_for_each_kind():
-    text = (Path(__file__).parents[3] / "docs/models.md").read_text()
+    text = (Path(__file__).parents[3] / "docs/howto/models.md").read_text()
     rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
     assert {len(row) for row in rows} == {6}
     assert set(KINDS) <= {row[1].strip() for row in rows}

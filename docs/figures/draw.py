@@ -1,4 +1,4 @@
-"""Draw the figures of this page from the tables in docs/results: ``python docs/findings/figures.py``.
+"""Draw the figures of this page from the tables in docs/results: ``python docs/figures/draw.py``.
 
 Writes psi.png, curvature.png, amplitude.png and plateau.png beside itself, each from an HTML page that a Chromium on
 the PATH shows.
