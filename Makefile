@@ -81,4 +81,4 @@ clean:  ## Delete the environment, the runs and the caches
 	rm -rf $(VENV) runs docs/_build .pytest_cache .ruff_cache .import_linter_cache
 
 help:  ## Show these lines
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' Makefile | expand -t 16
