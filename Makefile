@@ -63,7 +63,7 @@ bench-scale: $(VENV)/.dev  ## Measure recording, modes and memories up to 1e8 we
 
 # `make release-check PYTHONS="3.12 3.13"` installs and runs there; each brings a torch of its own.
 release-check: $(VENV)/.dev  ## Walk through the check list of a release: files, wheel, sdist, a fresh install and a run
-	$(BIN)/python -m tools.release_check $(if $(PYTHONS),--python $(PYTHONS))
+	$(BIN)/python -m tools.release_check --oldest $(if $(PYTHONS),--python $(PYTHONS))
 
 $(BIN)/uv:
 	python3 -m venv $(VENV)

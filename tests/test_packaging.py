@@ -3,10 +3,15 @@
 import ast
 import re
 import sys
+import zipfile
 
 import pytest
 import yaml
+from rich.console import Console
+from tools.distributions import Distributions
 from tools.project_files import ROOT, changelog_faults, citation_faults, project, version, version_faults
+from tools.release_check import CheckList
+from tools.steps import StepFailedError, StepSkippedError
 
 import landscope as ls
 
@@ -123,3 +128,39 @@ def test_forms_for_issues_are_as_github_reads_them():
 def test_the_oldest_python_is_the_one_that_the_classifiers_name_first():
     classified = [c.rpartition(" ")[2] for c in project()["classifiers"] if re.search(r"Python :: 3\.\d+$", c)]
     assert f">={classified[0]}" == project()["requires-python"]
+
+
+def test_the_check_list_goes_on_after_a_failure():
+    console = Console(record=True, width=100)
+    checks = CheckList(console)
+
+    def failing():
+        raise StepFailedError("2 files differ", "Commit them.")
+
+    def skipped():
+        raise StepSkippedError("It needs the wheel.")
+
+    for name, step in {"first": failing, "second": skipped, "third": lambda: "0.1.0"}.items():
+        checks.check(name, step)
+    text = re.sub(r" \(\d+\.\d s\)", "", console.export_text())
+    assert [line.strip() for line in text.splitlines()] == [
+        "failed  first", "2 files differ", "To do: Commit them.", "skipped second", "It needs the wheel.",
+        "ok      third", "0.1.0",
+    ]  # fmt: skip
+    assert checks.n_failed == 1
+
+
+def test_a_wheel_without_a_template_or_with_a_run_is_named(tmp_path, monkeypatch):
+    files = Distributions(tmp_path)
+    with pytest.raises(StepSkippedError):
+        files.check_wheel(set())
+    monkeypatch.setattr(files, "_built", True)
+    with zipfile.ZipFile(tmp_path / "landscope-0.1.0-py3-none-any.whl", "w") as wheel:
+        for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"):
+            wheel.writestr(f"landscope-0.1.0.dist-info/{name}", "")
+        wheel.writestr("landscope/runs/study.yaml", "")
+    with pytest.raises(StepFailedError) as raised:
+        files.check_wheel({"src/landscope/templates/page.html.j2"})
+    assert str(raised.value).splitlines() == [
+        "missing: landscope/templates/page.html.j2", "not expected: landscope/runs/study.yaml",
+    ]  # fmt: skip

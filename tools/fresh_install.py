@@ -42,10 +42,13 @@ class FreshInstall:
         files: The built distributions.
         python: Version or path of the interpreter.
         folder: Folder of the environment and of a run.
+        oldest: Whether to take the oldest dependencies that ``pyproject.toml`` allows, beside the torch of
+            ``constraints.txt``, in place of those that the tests were run with.
     """
 
-    def __init__(self, files: Distributions, python: str, folder: Path) -> None:
-        self.python = python
+    def __init__(self, files: Distributions, python: str, folder: Path, *, oldest: bool = False) -> None:
+        self.python = f"{python}, oldest dependencies" if oldest else python
+        self._interpreter, self._oldest = python, oldest
         self._files, self._folder = files, folder
         self._bin = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
         self._made = False
@@ -56,8 +59,8 @@ class FreshInstall:
         """Make the environment and install the wheel."""
         wheel = self._files.wheel
         self._folder.mkdir()
-        to_do = "Install this interpreter, or a registry's answer says which dependency has no release for it."
-        self._uv(["venv", "--python", self.python, str(self._bin.parent)], to_do)
+        to_do = "Name an interpreter that is installed, or its path; `uv python list` shows them."
+        self._uv(["venv", "--python", self._interpreter, str(self._bin.parent)], to_do)
         self._install(str(wheel))
         self._made = True
         return f"{self._printed('-V')}, torch {self._printed('-c', 'import torch; print(torch.__version__)')}"
@@ -120,8 +123,16 @@ class FreshInstall:
         return ", ".join(names)
 
     def _install(self, what: str, *options: str) -> None:
-        command = ["pip", "install", "--python", str(self._bin / "python"), "-c", str(ROOT / "constraints.txt")]
+        command = ["pip", "install", "--python", str(self._bin / "python"), *self._versions()]
         self._uv([*command, *options, what], "Mend [project.dependencies] or constraints.txt.")
+
+    def _versions(self) -> list[str]:
+        tested = ROOT / "constraints.txt"
+        if not self._oldest:
+            return ["-c", str(tested)]
+        torch = self._folder / "torch.txt"
+        torch.write_text(next(line for line in tested.read_text().splitlines() if line.startswith("torch==")))
+        return ["--resolution", "lowest-direct", "--override", str(torch)]
 
     def _uv(self, arguments: list[str], to_do: str) -> None:
         run([find_uv_bin(), "--quiet", *arguments], to_do, env=self._env)

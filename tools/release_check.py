@@ -93,6 +93,7 @@ def main() -> int:
     parser.add_argument(
         "--python", nargs="+", default=[own], help="versions or paths of interpreters; default: this one"
     )
+    parser.add_argument("--oldest", action="store_true", help="try the oldest dependencies that are allowed, too")
     parser.add_argument("--dist", type=Path, help="folder for the checked wheel and sdist; by default they are deleted")
     arguments = parser.parse_args()
     checks = CheckList(Console(soft_wrap=True))
@@ -101,8 +102,10 @@ def main() -> int:
         checks.check("_version.py, CHANGELOG and CITATION agree", check_versions)
         checks.check("the tree is clean", check_clean)
         check_files(checks, files)
-        for number, python in enumerate(arguments.python):
-            check_install(checks, FreshInstall(files, python, Path(folder) / f"python-{number}"))
+        ages = (False, True) if arguments.oldest else (False,)
+        kinds = [(python, oldest) for python in arguments.python for oldest in ages]
+        for number, (python, oldest) in enumerate(kinds):
+            check_install(checks, FreshInstall(files, python, Path(folder) / f"python-{number}", oldest=oldest))
     print(f"{checks.n_failed} failed" if checks.n_failed else "Nothing failed.")
     return int(checks.n_failed > 0)
 
