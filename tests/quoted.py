@@ -56,8 +56,15 @@ def numbers(text: str) -> list[str]:
 
 
 def prose(page: str) -> str:
-    """The text of a page with one space for each white space, without code, formulas and targets of links."""
-    return re.sub(r"\s+", " ", _NOT_PROSE.sub(" ", (ROOT / page).read_text()))
+    """The text of a page, or of one section as "PAGE # HEADING", without code, formulas and targets of links.
+
+    There is one space for each white space.
+    """
+    name, _, section = page.partition(" # ")
+    text = (ROOT / name).read_text()
+    if section:
+        text = re.split(r"\n## ", text.partition(f"## {section}\n")[2])[0]
+    return re.sub(r"\s+", " ", _NOT_PROSE.sub(" ", text))
 
 
 def tables(file: str) -> list[tuple[str, dict[str, str]]]:
