@@ -1,11 +1,9 @@
 """What the README shows runs as it stands."""
 
-import json
 import re
 from pathlib import Path
 
 import pytest
-from benchmarks import table
 
 from landscope.errors import LandscopeWarning
 from landscope.study.settings import checked_settings
@@ -86,8 +84,3 @@ def test_links_lead_somewhere():
     for page in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
             assert target.startswith("http") or (ROOT / target).exists(), target
-
-
-def test_the_table_of_speed_is_what_the_benchmark_wrote():
-    results = json.loads((ROOT / "docs/results/benchmark.json").read_text())
-    assert (ROOT / "docs/results/benchmark.md").read_text() == table.markdown(results)
