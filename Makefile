@@ -19,7 +19,7 @@ WHOLE = tests/study tests/reproduction tests/cli tests/adapters tests/memory tes
 WHOLE += tests/recorder tests/storage tests/trajectory tests/report
 WHOLE += tests/test_readme.py tests/test_docs_code.py tests/test_docs_processes.py tests/test_notebooks.py
 
-.PHONY: help run test test-slow test-device lint docs bench bench-device bench-scale clean
+.PHONY: help run test test-slow test-device lint docs bench bench-device bench-scale release-check clean
 
 run: $(VENV)/.core  ## Install landscope, train on the built-in digits, and write runs/digits/report.html
 	$(BIN)/landscope run
@@ -61,6 +61,10 @@ bench: $(VENV)/.dev  ## Measure speed beside the alternatives, and write docs/re
 bench-scale: $(VENV)/.dev  ## Measure recording, modes and memories up to 1e8 weights, and write docs/results/scale.md
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.scale --markdown docs/results/scale.md
 
+# `make release-check PYTHONS="3.12 3.13"` installs and runs there; each brings a torch of its own.
+release-check: $(VENV)/.dev  ## Walk through the check list of a release: files, wheel, sdist, a fresh install and a run
+	$(BIN)/python -m tools.release_check --oldest $(if $(PYTHONS),--python $(PYTHONS))
+
 $(BIN)/uv:
 	python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
@@ -77,4 +81,4 @@ clean:  ## Delete the environment, the runs and the caches
 	rm -rf $(VENV) runs docs/_build .pytest_cache .ruff_cache .import_linter_cache
 
 help:  ## Show these lines
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' Makefile | expand -t 16

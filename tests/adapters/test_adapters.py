@@ -225,7 +225,7 @@ def test_a_missing_framework_is_named_with_the_extra_that_brings_it(monkeypatch,
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, framework, None)
     monkeypatch.delitem(sys.modules, f"landscope.adapters.{name}")
-    with pytest.raises(ImportError, match=rf"Expected .*{framework}.*Install landscope\[{name}\]"):
+    with pytest.raises(ImportError, match=rf"Expected .*{framework}.*pip install 'landscope\[{name}\]'"):
         importlib.import_module(f"landscope.adapters.{name}")
 
 

@@ -224,7 +224,7 @@ def test_sinks_are_closed_when_another_does_not_open(monkeypatch):
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"trackio.*pip install landscope\[trackio\]"):
+    with pytest.raises(InputError, match=r"trackio.*pip install 'landscope\[trackio\]'"):
         ls.Monitor(net(), sgd(net()), of(), batch_size=3, to="trackio")
 
 

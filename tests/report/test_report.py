@@ -2,8 +2,14 @@
 
 import re
 import shutil
+from pathlib import Path
 
+import plotly.graph_objects as go
 import pytest
+
+from landscope.plots.style import as_html
+
+ROOT = Path(__file__).parents[2]
 
 OUTSIDE = """
 [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => {
@@ -45,6 +51,16 @@ def test_the_page_holds_everything_and_links_nothing(page):
         "variance_against_flatness",
     ):
         assert f'id="{name}"' in html
+
+
+def test_text_of_a_study_is_never_markup():
+    hostile = "</script><img src=x onerror=alert(1)>"
+    html = as_html(go.Figure(go.Scatter(y=[1, 2], name=hostile), layout={"title": hostile}), "drawn")
+    assert "<img" not in html
+    assert html.count("</script>") == 1
+    templates = ROOT / "src/landscope/templates"
+    unescaped = {name for path in templates.iterdir() for name in re.findall(r"(\w+) \| safe", path.read_text())}
+    assert unescaped == {"plotly_js", "html", "name"}  # of plotly, and headings of the page itself, escaped before
 
 
 @pytest.mark.browser

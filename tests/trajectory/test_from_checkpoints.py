@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,13 @@ def test_tied_weights_may_stand_under_one_name(tmp_path):
     save_file({"embed.weight": torch.arange(8.0).view(4, 2)}, tmp_path / "step_1.safetensors")
     path = ls.Trajectory.from_checkpoints(tmp_path, Tied())
     assert path.weights.tolist() == [list(map(float, range(8)))]
+
+
+def test_without_safetensors_the_error_says_what_to_install(tmp_path, monkeypatch):
+    save_file({"weight": torch.ones(1, 2)}, tmp_path / "step_1.safetensors")
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(StorageError, match=r"the package safetensors.*pip install safetensors"):
+        ls.Trajectory.from_checkpoints(tmp_path, nn.Linear(2, 1, bias=False))
 
 
 class Evil:

@@ -25,7 +25,9 @@ try:
     from accelerate.utils import extract_model_from_parallel
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 except ImportError as error:
-    raise ImportError(f"Expected transformers and accelerate; got: {error}. Install landscope[huggingface].") from error
+    raise ImportError(
+        f"Expected transformers and accelerate; got: {error}. Install them: pip install 'landscope[huggingface]'."
+    ) from error
 
 __all__ = ["MonitorCallback", "RecorderCallback", "StudyCallback", "TaskMemoryCallback", "language_model_losses"]
 

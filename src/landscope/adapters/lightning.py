@@ -18,7 +18,7 @@ from landscope.parameters import ParameterSpace
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
 except ImportError as error:
-    raise ImportError(f"Expected lightning; got: {error}. Install landscope[lightning].") from error
+    raise ImportError(f"Expected lightning; got: {error}. Install it: pip install 'landscope[lightning]'.") from error
 
 __all__ = ["MonitorCallback", "RecorderCallback", "StudyCallback", "TaskMemoryCallback"]
 

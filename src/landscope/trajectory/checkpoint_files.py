@@ -227,6 +227,11 @@ def _read(path: Path) -> Any:
 
             return load_file(path)
         return load_without_code(path)
+    except ImportError as error:
+        raise StorageError(
+            expected=f"the package safetensors, which reads {path}", got=error_text(error),
+            hint="Install it: pip install safetensors. Or save with torch.save(model.state_dict(), path).",
+        ) from error  # fmt: skip
     except Exception as error:
         raise StorageError(
             expected=f"a state dict in {path}",

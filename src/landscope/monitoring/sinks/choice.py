@@ -49,7 +49,7 @@ def _opener(chosen: Any, path: Path | None) -> tuple[str, Callable[[], Sink]]:
         if importlib.util.find_spec(package) is None:
             raise InputError(
                 expected=f"the package {package}", got="none that is installed",
-                hint=f"pip install landscope[{chosen}]",
+                hint=f"Install it: pip install 'landscope[{chosen}]'.",
             )  # fmt: skip
         module = importlib.import_module(f"landscope.monitoring.sinks.{chosen}")
         return chosen, lambda: getattr(module, kind)(path)

@@ -189,8 +189,9 @@ def gpt2_config(n_tokens: int, length: int, width: int, layers: int) -> Any:
         from transformers import GPT2Config
     except ImportError as error:
         raise InputError(
-            expected="the package transformers, for a GPT-2", got="none", hint="Install landscope[huggingface]."
-        ) from error
+            expected="the package transformers, for a GPT-2", got="none",
+            hint="Install it: pip install 'landscope[huggingface]'.",
+        ) from error  # fmt: skip
     config = GPT2Config(
         vocab_size=n_tokens, n_positions=length, n_embd=width, n_layer=layers, n_head=2, use_cache=False,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,

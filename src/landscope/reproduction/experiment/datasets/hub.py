@@ -98,7 +98,7 @@ def _read(name: str) -> Any:
         raise DataUnavailableError(
             expected=f"the data set {name!r}",
             got="no package that reads it",
-            hint="Install landscope[data], or use --data digits, which is built in.",
+            hint="Install it: pip install 'landscope[data]'. Or use --data digits, which is built in.",
         ) from error
     source = _local_folder(name) or _HUB_IDS.get(name, name)
     offline = not Path(source).exists() and not _hub_answers()
