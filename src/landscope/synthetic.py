@@ -362,7 +362,7 @@ def sgd_over_epochs(
         seed: Random seed of the order.
         curvature: Curvatures lambda_i; zero by default.
         momentum: Heavy-ball momentum.
-        sampling: Order of the minibatches, see :class:`landscope.MinibatchOrder`.
+        sampling: Order of the minibatches: "reshuffled" in every epoch, "shuffled-once", "fixed" or "with-replacement".
 
     Returns:
         The weights after each step, started from the origin, in float64.

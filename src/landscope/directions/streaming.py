@@ -92,7 +92,7 @@ class StreamingModes:
             w: The weights; they are copied.
 
         Returns:
-            Whether the modes changed: with every fourth row.
+            Whether the modes changed, which happens with every fourth row.
         """
         dim = w.shape[-1] if not self._rows and self._mean is None else self._dim
         self._rows.append(check_vector("w", w, dim=dim).detach().clone())
