@@ -23,6 +23,7 @@ extensions = [
     "mathml",
     "public_names",
     "settings_table",
+    "study_results",
 ]
 exclude_patterns = ["_build", "_ext", "notebooks/.ipynb_checkpoints"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
@@ -34,6 +35,8 @@ nitpick_ignore_regex = [
 ]
 # Tables that a command wrote begin with the heading of a part.
 suppress_warnings = ["myst.header"]
+
+smartquotes_action = "qe"  # two hyphens begin an option
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3

@@ -24,7 +24,6 @@ from docutils import nodes
 from pydantic import BaseModel
 from sphinx.application import Sphinx
 from sphinx.errors import PycodeError
-from sphinx.ext.autosummary import extract_summary
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docstrings import prepare_docstring
 from sphinx.util.docutils import SphinxDirective
@@ -102,13 +101,10 @@ class PublicNames(SphinxDirective):
         return self.env.app.landscope_homes.get(name, name)
 
     def _table(self, names: list[str]) -> list[str]:
-        rows = [".. list-table::", "   :widths: 35 65", ""]
+        rows = [".. list-table::", "   :class: names", "   :widths: 35 65", ""]
         for name in names:
-            doc = description(name, found(name))
-            rows += [
-                f"   * - :py:obj:`~{self._home(name)}`",
-                f"     - {extract_summary(doc, self.state.document.settings)}",
-            ]
+            first = first_paragraph("\n".join(description(name, found(name))))
+            rows += [f"   * - :py:obj:`~{self._home(name)}`", f"     - {first}"]
         return rows
 
 
@@ -116,6 +112,11 @@ def found(name: str) -> Any:
     """The object of a full name; its module may hold a module of the same name."""
     module, _, last = name.rpartition(".")
     return getattr(importlib.import_module(module), last)
+
+
+def first_paragraph(text: str | None) -> str:
+    """The sentence with which a docstring begins."""
+    return " ".join((text or "").strip().partition("\n\n")[0].split())
 
 
 def description(name: str, thing: Any) -> list[str]:

@@ -63,7 +63,7 @@ class SettingsTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Write the table as text, and let Sphinx read it."""
         left_out = {name for kind in self.options.get("without", "").split() for name in _class(kind).model_fields}
-        text = [".. list-table::", "   :header-rows: 1", "   :widths: 20 22 12 46", ""]
+        text = [".. list-table::", "   :header-rows: 1", "   :class: names", "   :widths: 22 20 12 46", ""]
         text += ["   * - name", "     - values", "     - default", "     - meaning"]
         for name, field in _class(self.arguments[0]).model_fields.items():
             if name not in left_out:

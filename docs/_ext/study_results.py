@@ -1,0 +1,53 @@
+"""A table of the results that a study may hold: the file, what it holds, and what makes it.
+
+``.. study-results::`` reads the names from ``landscope.study.saved``, so that a new result has its line.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from docutils import nodes
+from public_names import first_paragraph
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from landscope.study import result_words, saved
+from landscope.study.saved import Saved
+
+
+def results() -> dict[str, type]:
+    """The class of every result, by the name in the folder; ``*`` stands for what varies."""
+    found = [value for value in vars(saved).values() if isinstance(value, Saved)]
+    makers = [each for each in vars(saved).values() if inspect.isfunction(each) and each.__module__ == saved.__name__]
+    found += [make(*("*" for _ in inspect.signature(make).parameters)) for make in makers]
+    return {each.name: each.kind for each in sorted(found, key=lambda each: each.name)}
+
+
+def made_by(name: str) -> str:
+    """The call that makes a result, or the setting that it needs."""
+    words, stem = result_words._WORDS, name.partition("*")[0]
+    many = {how for begin, _, how in words if begin.startswith(stem)} if stem != name else set()
+    how = "controls" if "controls" in many else next(how for begin, _, how in words if name.startswith(begin))
+    return f"study.analyse({how}=True)" if how in result_words.FURTHER else how.replace("law", "study.analyse()")
+
+
+class StudyResults(SphinxDirective):
+    """A table of all results of a study."""
+
+    def run(self) -> list[nodes.Node]:
+        """Write the table as text, and let Sphinx read it."""
+        text = [".. list-table::", "   :header-rows: 1", "   :class: names", "   :widths: 38 40 22", ""]
+        text += ["   * - file", "     - holds", "     - needs"]
+        for name, kind in results().items():
+            role = f":py:class:`~{kind.__module__}.{kind.__name__}`"
+            text += [f"   * - ``{name}.zarr.zip``", f"     - {role}: {first_paragraph(inspect.getdoc(kind))}"]
+            text += [f"     - ``{made_by(name)}``"]
+        return self.parse_text_to_nodes("\n".join(text))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directive."""
+    app.add_directive("study-results", StudyResults)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
