@@ -28,8 +28,6 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docstrings import prepare_docstring
 from sphinx.util.docutils import SphinxDirective
 
-from landscope.results import Result
-
 MODULES = (
     "landscope.directions", "landscope.landscape", "landscope.noise", "landscope.surrogates", "landscope.law",
     "landscope.penalties", "landscope.memory", "landscope.monitoring", "landscope.plots", "landscope.study",
@@ -94,7 +92,7 @@ class PublicNames(SphinxDirective):
             if entries and len(grouped) > 1:
                 text += [heading, "-" * len(heading), ""]
             for name in entries:
-                text += [*entry(name, found(name)), ""]
+                text += [*entry(name, found(name), self.env.app.landscope_homes), ""]
         return self.parse_text_to_nodes("\n".join(text), allow_section_headings=True)
 
     def _home(self, name: str) -> str:
@@ -131,20 +129,26 @@ def description(name: str, thing: Any) -> list[str]:
     return [""]
 
 
-def entry(name: str, thing: Any) -> list[str]:
-    """The directive that makes the entry of a name."""
+def entry(name: str, thing: Any, known: dict[str, str]) -> list[str]:
+    """The directive that makes the entry of a name; what a known base has stands there."""
     if not callable(thing):
         return [f".. py:data:: {name.rpartition('.')[2]}", "", *(f"   {line}" for line in description(name, thing))]
     if not inspect.isclass(thing):
         return [f".. autofunction:: {name}"]
     if issubclass(thing, BaseModel):
         return [f".. autoclass:: {name}(**settings)"]
-    lines = [f".. autoclass:: {name}", "   :members:", "   :exclude-members: kind"]
-    if issubclass(thing, Result) and thing is not Result:
+    bases = thing.__mro__[1:]
+    public_bases = [base for base in bases if f"{base.__module__}.{base.__qualname__}" in known]
+    foreign = [base for base in bases if not base.__module__.startswith("landscope.")]
+    told_there = {member for base in [*public_bases, *foreign] for member in dir(base) if not member.startswith("_")}
+    lines = [
+        f".. autoclass:: {name}",
+        "   :members:",
+        f"   :exclude-members: {', '.join(sorted({'kind', *told_there}))}",
+    ]
+    if public_bases:
         return [*lines, "   :show-inheritance:"]
-    within = [base for base in thing.__mro__[1:] if base.__module__.startswith("landscope.")]
-    others = [base.__name__ for base in thing.__mro__[1:] if base not in within]
-    return [*lines, f"   :inherited-members: {', '.join(others)}"] if within else lines
+    return [*lines, f"   :inherited-members: {', '.join(base.__name__ for base in foreign)}"]
 
 
 def _resolve(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> nodes.Node | None:

@@ -13,16 +13,9 @@ from public_names import first_paragraph
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from landscope.study import result_words, saved
-from landscope.study.saved import Saved
-
-
-def results() -> dict[str, type]:
-    """The class of every result, by the name in the folder; ``*`` stands for what varies."""
-    found = [value for value in vars(saved).values() if isinstance(value, Saved)]
-    makers = [each for each in vars(saved).values() if inspect.isfunction(each) and each.__module__ == saved.__name__]
-    found += [make(*("*" for _ in inspect.signature(make).parameters)) for make in makers]
-    return {each.name: each.kind for each in sorted(found, key=lambda each: each.name)}
+from landscope.study import result_words
+from landscope.study.figures import FIGURES
+from landscope.study.saved import every_result
 
 
 def made_by(name: str) -> str:
@@ -40,14 +33,23 @@ class StudyResults(SphinxDirective):
         """Write the table as text, and let Sphinx read it."""
         text = [".. list-table::", "   :header-rows: 1", "   :class: names", "   :widths: 38 40 22", ""]
         text += ["   * - file", "     - holds", "     - needs"]
-        for name, kind in results().items():
+        for name, kind in every_result().items():
             role = f":py:class:`~{kind.__module__}.{kind.__name__}`"
             text += [f"   * - ``{name}.zarr.zip``", f"     - {role}: {first_paragraph(inspect.getdoc(kind))}"]
             text += [f"     - ``{made_by(name)}``"]
         return self.parse_text_to_nodes("\n".join(text))
 
 
+def _how_to_draw(_: Sphinx, __: str, name: str, *event: Any) -> None:
+    """Add to a figure the call that draws it from the results of a study."""
+    module, _, last = name.rpartition(".")
+    if module == "landscope.plots" and last in FIGURES:
+        files = ", ".join(f"``{result.name}.zarr.zip``" for result in FIGURES[last].results)
+        event[-1].extend(["", f"Of a study: ``study.plots.{last}()``, from {files}.", ""])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive."""
     app.add_directive("study-results", StudyResults)
+    app.connect("autodoc-process-docstring", _how_to_draw)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -62,7 +62,7 @@ class QuadraticBowl:
         return self.minimum + 0.5 * (self.curvature.to(w.dtype) * w.square()).sum(dim=-1)
 
     def flatness(self, ratio: float = math.e) -> Float[Tensor, " N"]:
-        """The exact flatness of every axis at the minimum."""
+        """The exact flatness of every axis at the minimum, where the loss is ``ratio`` times as large."""
         check_ratio("ratio", ratio)
         return 2 * torch.sqrt(2 * (ratio - 1) * self.minimum / self.curvature)
 

@@ -130,7 +130,7 @@ class StreamingModes:
         self._merged += count
 
     def directions(self, like: Float[Tensor, " N"]) -> Float[Tensor, "k N"]:
-        """The unit vectors p_i alone, in the dtype and on the device of a vector; none before the first merge."""
+        """The unit vectors p_i alone, in the dtype and on the device of ``like``; none before the first merge."""
         if self._scaled is None:
             return like.new_zeros(0, len(like))
         rows = self._scaled[: self.n_modes]
