@@ -36,8 +36,6 @@ nitpick_ignore_regex = [
 # Tables that a command wrote begin with the heading of a part.
 suppress_warnings = ["myst.header"]
 
-smartquotes_action = "qe"  # two hyphens begin an option
-
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

@@ -5,6 +5,7 @@ The directive ``commands`` takes the names of commands, and writes one section a
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -20,6 +21,7 @@ def section(name: str) -> list[str]:
     usage, _, rest = text[text.index("::") + 2 :].strip().partition("\n\n")
     told, _, options = rest.partition(".. _cyclopts-landscope-")[0].partition("**Parameters:**")
     told, _, example = told.partition("Example:")
+    told = re.sub(r"--[a-z][a-z-]*", r"``\g<0>``", told)
     return [
         name, "^" * len(name), "", told.strip(), "",
         ".. code-block:: console", "", f"   $ {' '.join(example.split())}", "",

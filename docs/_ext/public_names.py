@@ -124,8 +124,8 @@ def description(name: str, thing: Any) -> list[str]:
     last = name.rpartition(".")[2]
     for module in [key for key, value in sys.modules.items() if vars(value).get(last) is thing]:
         with contextlib.suppress(PycodeError):
-            if found := ModuleAnalyzer.for_module(module).find_attr_docs().get(("", last)):
-                return found
+            if told := ModuleAnalyzer.for_module(module).find_attr_docs().get(("", last)):
+                return told
     return [""]
 
 
@@ -140,12 +140,11 @@ def entry(name: str, thing: Any, known: dict[str, str]) -> list[str]:
     bases = thing.__mro__[1:]
     public_bases = [base for base in bases if f"{base.__module__}.{base.__qualname__}" in known]
     foreign = [base for base in bases if not base.__module__.startswith("landscope.")]
-    told_there = {member for base in [*public_bases, *foreign] for member in dir(base) if not member.startswith("_")}
-    lines = [
-        f".. autoclass:: {name}",
-        "   :members:",
-        f"   :exclude-members: {', '.join(sorted({'kind', *told_there}))}",
-    ]
+    own = {member for member, value in vars(thing).items() if getattr(value, "__doc__", None)}
+    told_there = {member for base in public_bases for member in dir(base)} - own
+    left_out = {"kind", *told_there, *(member for base in foreign for member in dir(base))}
+    shown = sorted(member for member in left_out if not member.startswith("_"))
+    lines = [f".. autoclass:: {name}", "   :members:", f"   :exclude-members: {', '.join(shown)}"]
     if public_bases:
         return [*lines, "   :show-inheritance:"]
     return [*lines, f"   :inherited-members: {', '.join(base.__name__ for base in foreign)}"]

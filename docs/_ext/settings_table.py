@@ -30,7 +30,7 @@ def values_of(annotation: Any, metadata: typing.Iterable[Any] = ()) -> str:
     if origin is Literal:
         return ", ".join(f"``{value}``" for value in args) + bounds
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(values_of(part, metadata if part is not type(None) else ()) for part in args)
+        return "; or ".join(values_of(part, metadata if part is not type(None) else ()) for part in args)
     if origin is tuple:
         many = args[-1] is Ellipsis
         return f"{'some' if many else len(args)} values, each {values_of(args[0])}"
@@ -63,7 +63,7 @@ class SettingsTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Write the table as text, and let Sphinx read it."""
         left_out = {name for kind in self.options.get("without", "").split() for name in _class(kind).model_fields}
-        text = [".. list-table::", "   :header-rows: 1", "   :class: names", "   :widths: 22 20 12 46", ""]
+        text = [".. list-table::", "   :header-rows: 1", "   :class: names settings", "   :widths: 22 20 12 46", ""]
         text += ["   * - name", "     - values", "     - default", "     - meaning"]
         for name, field in _class(self.arguments[0]).model_fields.items():
             if name not in left_out:

@@ -18,6 +18,12 @@ from landscope.study.figures import FIGURES
 from landscope.study.saved import every_result
 
 
+def words_of(name: str, kind: type) -> str:
+    """What a result holds: its own words, or the sentence of its class."""
+    own = (f"{words}." for begin, words, _ in result_words._WORDS if begin == name.removesuffix("*"))
+    return next(own, first_paragraph(inspect.getdoc(kind)))
+
+
 def made_by(name: str) -> str:
     """The call that makes a result, or the setting that it needs."""
     words, stem = result_words._WORDS, name.partition("*")[0]
@@ -35,7 +41,7 @@ class StudyResults(SphinxDirective):
         text += ["   * - file", "     - holds", "     - needs"]
         for name, kind in every_result().items():
             role = f":py:class:`~{kind.__module__}.{kind.__name__}`"
-            text += [f"   * - ``{name}.zarr.zip``", f"     - {role}: {first_paragraph(inspect.getdoc(kind))}"]
+            text += [f"   * - ``{name}.zarr.zip``", f"     - {role}: {words_of(name, kind)}"]
             text += [f"     - ``{made_by(name)}``"]
         return self.parse_text_to_nodes("\n".join(text))
 
