@@ -21,6 +21,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "cyclopts.sphinx_ext",
+    "gallery",
     "mathml",
     "public_names",
 ]
