@@ -4,11 +4,14 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import plotly.graph_objects as go
 import pytest
+from plotly.offline import get_plotlyjs
 
 from landscope import plots
 from landscope.memory.report import figures as memory_figures
@@ -77,6 +80,41 @@ def test_a_block_without_a_figure_is_named(gallery, tmp_path):
     page.write_text("```{gallery-figure} nothing\nx = 1\n```\n")
     with pytest.raises(TypeError, match=r"page.md:2: the last line of nothing must be .* plotly figure; .* NoneType"):
         list(gallery.figures_of(page))
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a Chromium on the PATH")
+def test_a_figure_becomes_interactive_by_keyboard_and_asks_no_other_host(gallery, tmp_path):
+    entry, files = importlib.import_module("gallery"), importlib.import_module("gallery_files")
+    from playwright.sync_api import sync_playwright
+
+    figure = go.Figure(go.Scatter(x=[1, 2], y=[3, 4], name="a curve"), layout={"height": 300, "xaxis_title": "step"})
+    lens = SimpleNamespace(write=lambda figure, path, width: path.write_bytes(b""))  # the browser below is enough
+    shown = files.write_figure("drawn", figure, tmp_path, lens)
+    (tmp_path / "plotly.min.js").write_text(get_plotlyjs())
+    body = entry.figure_html("drawn", shown, ".")
+    script, style = ((DOCS / "_static" / name).as_uri() for name in ("gallery.js", "gallery.css"))
+    page = tmp_path / "page.html"
+    page.write_text(f"<!doctype html><link rel=stylesheet href={style}><script src={script}></script>{body}<p>below")
+    asked = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 700, "height": 600})
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(page.as_uri())
+        assert not any("plotly" in url for url in asked)
+        assert tab.get_by_role("img", name="Figure: drawn. Axes: step. Shown: a curve.").is_visible()
+        before = tab.locator("p").bounding_box()
+        tab.keyboard.press("Tab")
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector(".gallery-plot .main-svg")
+        button = tab.get_by_role("button", name="Interactive: drawn", pressed=True)
+        assert button.evaluate("button => button === document.activeElement")
+        assert abs(tab.locator("p").bounding_box()["y"] - before["y"]) < 1
+        tab.keyboard.press("Enter")
+        assert tab.locator("img").is_visible()
+        browser.close()
+    assert all(url.startswith("file://") for url in asked)
 
 
 @pytest.mark.slow

@@ -52,12 +52,13 @@ class GalleryFigure(GalleryCode):
         if shown is None:
             raise self.error(f"the page draws no figure {name}")
         caption = [nodes.paragraph("", CAPTIONS[name][1])] if name in CAPTIONS else []
-        depth = "../" * self.env.docname.count("/")
-        return [*caption, self._code(), nodes.raw("", _figure_html(name, shown, depth), format="html")]
+        folder = "../" * self.env.docname.count("/") + _SCRIPTS
+        return [*caption, self._code(), nodes.raw("", figure_html(name, shown, folder), format="html")]
 
 
-def _figure_html(name: str, shown: Shown, depth: str) -> str:
-    folder, alt = f"{depth}{_SCRIPTS}", html.escape(shown.alt, quote=True)
+def figure_html(name: str, shown: Shown, folder: str) -> str:
+    """A figure as HTML; its files are in a folder, seen from the page."""
+    alt = html.escape(shown.alt, quote=True)
     plot = _picture(f"{folder}/{name}", shown, alt) if shown.picture else f'<p class="gallery-nothing">{alt}</p>'
     return (
         f'<figure class="gallery-figure" id="figure-{name}"><div class="gallery-plot">{plot}</div>'

@@ -21,7 +21,7 @@ from pictures import Camera, camera, chromium, height_of
 import landscope
 from landscope.report import WIDE
 
-__all__ = ["NARROW", "WIDTH", "Shown", "page_files", "runs_of"]
+__all__ = ["NARROW", "WIDTH", "Shown", "page_files", "runs_of", "write_figure"]
 
 WIDTH, NARROW = 720, 370
 """CSS pixels of a picture: the width of the text on a wide screen, and on a telephone."""
@@ -68,7 +68,7 @@ def page_files(page: Path, cache: Path) -> tuple[dict[str, Shown], Path]:
     drawn = dict(figures_of(page))
     with contextlib.ExitStack() as stack:
         lens = stack.enter_context(camera()) if drawn and chromium() else None
-        figures = {name: _write(name, figure, folder, lens) for name, figure in drawn.items()}
+        figures = {name: write_figure(name, figure, folder, lens) for name, figure in drawn.items()}
     kept = {"key": key, "figures": {name: asdict(shown) for name, shown in figures.items()}}
     index.write_text(json.dumps(kept), encoding="utf-8")
     return figures, folder
@@ -79,7 +79,8 @@ def runs_of(gallery: Path, cache: Path) -> Path:
     return cache / "runs" / _of_files(gallery.glob("*.py"))
 
 
-def _write(name: str, figure: go.Figure, folder: Path, lens: Camera | None) -> Shown:
+def write_figure(name: str, figure: go.Figure, folder: Path, lens: Camera | None) -> Shown:
+    """Write the data of a figure as a script, and its pictures where there is a camera."""
     data = json.loads(figure.to_json())
     (folder / f"{name}.js").write_text(
         f"landscopeFigures[{json.dumps(name)}] = {json.dumps(data, separators=(',', ':'))};\n", encoding="utf-8"
