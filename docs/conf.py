@@ -20,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "commands",
+    "gallery",
     "mathml",
     "public_names",
     "settings_table",
