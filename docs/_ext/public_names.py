@@ -166,9 +166,19 @@ def _resolve(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> nodes.No
     return None if "refexplicit" in node else contnode  # a type of a signature that has no page
 
 
-def _plain_shapes(*event: Any) -> tuple[Any, ...]:
-    """Shapes without the blank that keeps one axis from being read as a name: ``Float[Tensor, 'N']``."""
-    return tuple(re.sub(r"(\[Tensor, ')\s+", r"\1", text) if text else text for text in event[-2:])
+_PLAIN = (
+    (r"(\[Tensor, ')\s+", r"\1"),  # the blank that keeps one axis from being read as a name
+    (r"provenance: [^=]*=\s*<factory>(, )?", ""),  # every result has it
+    (r"<factory>", "..."),  # else the signature is no Python
+)
+
+
+def _plain_signature(*event: Any) -> tuple[Any, ...]:
+    """A signature as a reader would write it: ``Float[Tensor, 'N']``."""
+    signature = list(event[-2:])
+    for pattern, plain in _PLAIN:
+        signature = [re.sub(pattern, plain, text) if text else text for text in signature]
+    return tuple(signature)
 
 
 def _hide_colon(_: Sphinx, what: str, *event: Any) -> None:
@@ -188,7 +198,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.landscope_homes = homes()  # type: ignore[attr-defined]
     app.add_directive("public-names", PublicNames)
     app.connect("missing-reference", _resolve)
-    app.connect("autodoc-process-signature", _plain_shapes)
+    app.connect("autodoc-process-signature", _plain_signature)
     app.connect("autodoc-process-docstring", _hide_colon, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", _show_colon, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
