@@ -5,6 +5,7 @@ The directive ``commands`` takes the names of commands, and writes one section a
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -15,9 +16,14 @@ from sphinx.util.docutils import SphinxDirective
 from landscope.cli import app as command_line
 
 
+@functools.cache
+def _all_commands() -> str:
+    return command_line.generate_docs(output_format="rst")
+
+
 def section(name: str) -> list[str]:
     """One command as text: what it does, an example, its usage and options."""
-    _, _, text = command_line.generate_docs(output_format="rst").partition(f".. _cyclopts-landscope-{name}:")
+    _, _, text = _all_commands().partition(f".. _cyclopts-landscope-{name}:")
     usage, _, rest = text[text.index("::") + 2 :].strip().partition("\n\n")
     told, _, options = rest.partition(".. _cyclopts-landscope-")[0].partition("**Parameters:**")
     told, _, example = told.partition("Example:")

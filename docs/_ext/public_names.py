@@ -13,6 +13,7 @@ A name that has its entry on the page of another module becomes a line of the ta
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import inspect
 import re
@@ -44,6 +45,7 @@ def public(module: Any) -> dict[str, Any]:
     return {name: getattr(module, name) for name in names if not inspect.ismodule(getattr(module, name))}
 
 
+@functools.cache
 def homes() -> dict[str, str]:
     """Where each public object has its entry, by every other name that it has."""
     first: dict[int, str] = {}
@@ -92,11 +94,11 @@ class PublicNames(SphinxDirective):
             if entries and len(grouped) > 1:
                 text += [heading, "-" * len(heading), ""]
             for name in entries:
-                text += [*entry(name, found(name), self.env.app.landscope_homes), ""]
+                text += [*entry(name, found(name), homes()), ""]
         return self.parse_text_to_nodes("\n".join(text), allow_section_headings=True)
 
     def _home(self, name: str) -> str:
-        return self.env.app.landscope_homes.get(name, name)
+        return homes().get(name, name)
 
     def _table(self, names: list[str]) -> list[str]:
         rows = [".. list-table::", "   :class: names", "   :widths: 35 65", ""]
@@ -156,7 +158,7 @@ def _resolve(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> nodes.No
         return None
     owner, members = node.get("reftarget", ""), ""
     while owner:
-        home = app.landscope_homes.get(owner)  # type: ignore[attr-defined]
+        home = homes().get(owner)
         if home is not None:
             return env.domains.python_domain.resolve_xref(
                 env, node["refdoc"], app.builder, node["reftype"], home + members, node, contnode
@@ -166,9 +168,19 @@ def _resolve(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> nodes.No
     return None if "refexplicit" in node else contnode  # a type of a signature that has no page
 
 
-def _plain_shapes(*event: Any) -> tuple[Any, ...]:
-    """Shapes without the blank that keeps one axis from being read as a name: ``Float[Tensor, 'N']``."""
-    return tuple(re.sub(r"(\[Tensor, ')\s+", r"\1", text) if text else text for text in event[-2:])
+_PLAIN = (
+    (r"(\[Tensor, ')\s+", r"\1"),  # the blank that keeps one axis from being read as a name
+    (r"provenance: [^=]*=\s*<factory>(, )?", ""),  # every result has it
+    (r"<factory>", "..."),  # else the signature is no Python
+)
+
+
+def _plain_signature(*event: Any) -> tuple[Any, ...]:
+    """A signature as a reader would write it: ``Float[Tensor, 'N']``."""
+    signature = list(event[-2:])
+    for pattern, plain in _PLAIN:
+        signature = [re.sub(pattern, plain, text) if text else text for text in signature]
+    return tuple(signature)
 
 
 def _hide_colon(_: Sphinx, what: str, *event: Any) -> None:
@@ -185,10 +197,9 @@ def _show_colon(*event: Any) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive and the lookup."""
-    app.landscope_homes = homes()  # type: ignore[attr-defined]
     app.add_directive("public-names", PublicNames)
     app.connect("missing-reference", _resolve)
-    app.connect("autodoc-process-signature", _plain_shapes)
+    app.connect("autodoc-process-signature", _plain_signature)
     app.connect("autodoc-process-docstring", _hide_colon, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", _show_colon, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -46,9 +46,9 @@ class StudyResults(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(text))
 
 
-def _how_to_draw(_: Sphinx, __: str, name: str, *event: Any) -> None:
+def _how_to_draw(*event: Any) -> None:
     """Add to a figure the call that draws it from the results of a study."""
-    module, _, last = name.rpartition(".")
+    module, _, last = event[2].rpartition(".")
     if module == "landscope.plots" and last in FIGURES:
         files = ", ".join(f"``{result.name}.zarr.zip``" for result in FIGURES[last].results)
         event[-1].extend(["", f"Of a study: ``study.plots.{last}()``, from {files}.", ""])
