@@ -17,9 +17,9 @@ SHAPES = --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad
 # Trainings, studies and figures call each function many times; shapes take a third of their time. The slow tests check them.
 WHOLE = tests/study tests/reproduction tests/cli tests/adapters tests/memory tests/sharded tests/reliability tests/monitoring
 WHOLE += tests/recorder tests/storage tests/trajectory tests/report
-WHOLE += tests/test_readme.py tests/test_docs_code.py tests/test_docs_processes.py tests/test_notebooks.py
+WHOLE += tests/test_readme.py tests/test_docs_code.py tests/test_docs_processes.py tests/test_notebooks.py tests/test_gallery.py
 
-.PHONY: help run test test-slow test-device lint docs bench bench-device bench-scale release-check clean
+.PHONY: help run test test-slow test-device lint docs pictures bench bench-device bench-scale release-check clean
 
 run: $(VENV)/.core  ## Install landscope, train on the built-in digits, and write runs/digits/report.html
 	$(BIN)/landscope run
@@ -51,6 +51,9 @@ lint: $(VENV)/.dev  ## Run the linters and the type checker
 # -W: a warning is an error; -n (in conf.py): so is a reference that leads nowhere.
 docs: $(VENV)/.dev  ## Build the site into docs/_build/html
 	$(ONE_THREAD) $(BYTECODE) $(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+
+pictures: $(VENV)/.dev  ## Draw the pictures of the README and of the site into docs/figures
+	$(ONE_THREAD) $(BYTECODE) $(BIN)/python docs/figures/draw.py
 
 # The peers come without what they need: they pin an older numpy, for parts that are not measured here.
 bench: $(VENV)/.dev  ## Measure speed beside the alternatives, and write docs/results/benchmark.md

@@ -8,8 +8,11 @@ __all__ = ["markdown"]
 
 
 def markdown(results: dict) -> str:
-    """Every row of every group."""
-    lines = [_heading(results), ""]
+    """Every row of every group, below a title and the command that measures them."""
+    names = list(dict.fromkeys(group["name"] for group in results["groups"]))
+    title = "Speed beside the alternatives" if len(names) > 1 else f"Speed beside the alternatives: {names[0]}"
+    lines = [f"# {title}", "", f"`python -m benchmarks {' '.join(names)}`; `make bench` measures all groups.", ""]
+    lines += [_heading(results), ""]
     for group in results["groups"]:
         lines += [
             f"## {group['name']}, {_threads(group)}{_where(group)}",

@@ -16,20 +16,22 @@ version = release = __version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
-    "cyclopts.sphinx_ext",
+    "commands",
+    "gallery",
     "mathml",
     "public_names",
+    "settings_table",
+    "study_results",
 ]
 exclude_patterns = ["_build", "_ext", "notebooks/.ipynb_checkpoints"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 nitpicky = True
 # Types of other libraries: their own sites are not asked, as the site is built without a network.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(jaxtyping|torch|collections|pathlib|plotly|numpy|xarray|pydantic|typing)\..*"),
+    (r"py:.*", r"(jaxtyping|torch|collections|pathlib|plotly|numpy|xarray|pydantic|typing|abc)\..*"),
     (r"py:.*", r"Tensor|go\.Figure"),
 ]
 # Tables that a command wrote begin with the heading of a part.
@@ -44,10 +46,12 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autosummary_generate = False
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 maximum_signature_line_length = 88
+
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
 
 html_theme = "furo"
 html_title = "landscope"

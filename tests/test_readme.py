@@ -1,20 +1,18 @@
-"""What the README shows runs as it stands."""
+"""What the README shows runs as it stands, and prints what the README says."""
 
-import json
 import re
 from pathlib import Path
 
 import pytest
-from benchmarks import table
 
 from landscope.errors import LandscopeWarning
 from landscope.study.settings import checked_settings
 
 ROOT = Path(__file__).parents[1]
-SMALLER = {
-    "n_nulls": 1, "n_processes": 1, "curvature_modes": 10, "response_modes": 3, "response_steps": 20,
-    "learning_coefficient_steps": 100,
-}  # fmt: skip
+README = (ROOT / "README.md").read_text()
+STUDY, KEEP = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SMALLER = {"n_nulls": 1, "n_processes": 1}  # the README shows the first of each
+ROUNDING = 0.05  # machines add in different orders, and 2,000 steps carry that on
 
 
 @pytest.fixture
@@ -25,69 +23,64 @@ def smaller(monkeypatch):
     )
 
 
-@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the GPT-2 cannot be traced
-def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path, smaller):
+def run(code, scope):
+    exec(compile(code, "README.md", "exec"), scope)
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """The names of the README's first block, up to the end of its training."""
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 7
     scope = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), scope)
+    run(STUDY.partition("study.analyse()")[0], scope)
+    return scope
+
+
+def test_a_study_prints_the_table_of_the_readme(capsys, monkeypatch, tmp_path, smaller, trained):
+    run("study.analyse()" + STUDY.partition("study.analyse()")[2], trained)
     printed = capsys.readouterr().out
-    assert re.search(
-        r"in-sample +-?\d+\.\d\d .*\nsame modes, fresh data +-?\d+\.\d\d .*\n(.*\n)*shuffled increments", printed
-    )
+    assert printed.rstrip().endswith("report.html")
     assert (tmp_path / "runs/mine/report.html").exists()
-    assert (tmp_path / "runs/gpt/report.html").exists()
-    assert scope["study"].law["continued, with-replacement, same modes"].n_used > 2
-    assert "variance" in scope["figure"].layout.yaxis.title.text
-    assert re.search(r"psi = -?\d+\.\d\d\n", printed)
-    assert re.search(r"psi along Hessian eigenvectors = -?\d+\.\d\d", printed)
-    assert re.search(r"springs explain \d\.\d\d of ln L", printed)
-    kept, learnt = re.search(r"old task (\d+)%, new task (\d+)% right", printed).groups()
-    assert int(kept) > 85
-    assert int(learnt) > 60
-    assert (tmp_path / "report.html").exists()
-    before, after = (float(value) for value in re.findall(r"^(?:old|new) +\S+ +(\S+)$", printed, re.MULTILINE)[-2:])
-    assert after < before - 0.5  # of the new texts
-    assert scope["memory"].rise.measured <= scope["memory"].rise.allowed
+    columns, *rows = re.search(r"```text\n(.*?)```", README, re.DOTALL).group(1).splitlines()
+    assert columns.split() == ["psi", "psi_D"]
+    for row in rows:
+        name, *shown = re.split(r"  +", row)
+        line = next(line for line in printed.splitlines() if line.startswith(f"{name}  "))
+        found = [float(cell.partition(" ")[0]) for cell in re.split(r"  +", line)[1:3]]
+        assert found == pytest.approx([float(value) for value in shown], abs=ROUNDING), name
 
 
-def test_keeping_a_model_takes_ten_lines():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    kept = [block for block in blocks if "ls.keep(" in block]
-    for block in kept:
-        lines = block.partition("# in place of a model that comes trained\n")[2] or block
-        assert sum(bool(line.strip()) for line in lines.splitlines()) <= 10
-    assert len(kept) == 2
+def loss_of_the_old_task(capsys):
+    _before, after = re.findall(r"^(?:old|new) +(\S+) +\S+$", capsys.readouterr().out, re.MULTILINE)
+    return float(after)
 
 
-def test_the_first_example_is_fifteen_lines():
-    first = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
-    assert sum(bool(line.strip()) for line in first.splitlines()) <= 15
+def said(pattern):
+    return float(re.search(pattern, README).group(1))
 
 
-def test_without_the_penalty_of_the_readme_the_old_task_is_lost(capsys, monkeypatch, tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_memory_keeps_the_old_task_as_the_readme_says(capsys, trained):
+    run(KEEP, trained)
+    assert loss_of_the_old_task(capsys) == pytest.approx(said(r"old task ends at (\d+\.\d+);"), rel=ROUNDING)
+
+
+def test_without_the_memory_the_old_task_is_lost_as_the_readme_says(capsys, trained):
     line = "with memory.training(optimizer):"
-    (shown,) = [block for block in blocks if line in block]
-    recorded, _, analysed = blocks[0].partition("study.analyse()")
-    assert "print" in analysed
-    scope = {}
-    monkeypatch.chdir(tmp_path)
-    exec(compile(recorded, "README.md", "exec"), scope)
+    assert line in KEEP
     with pytest.warns(LandscopeWarning, match="no step was taken inside `with memory.training"):
-        exec(compile(shown.replace(line, "if True:"), "README.md", "exec"), scope)
-    kept = re.search(r"old task (\d+)%", capsys.readouterr().out).group(1)
-    assert int(kept) < 80
+        run(KEEP.replace(line, "if True:"), trained)
+    assert loss_of_the_old_task(capsys) == pytest.approx(
+        said(r"without the memory it ends at (\d+\.\d+)\."), rel=ROUNDING
+    )
+
+
+def test_it_is_one_page():
+    assert len(README.split()) <= 700
+    assert sum(bool(line.strip()) for line in STUDY.splitlines()) <= 15
+    assert sum(bool(line.strip()) for line in KEEP.splitlines()) <= 8  # three of them are the training
 
 
 def test_links_lead_somewhere():
     for page in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
             assert target.startswith("http") or (ROOT / target).exists(), target
-
-
-def test_the_table_of_speed_is_what_the_benchmark_wrote():
-    results = json.loads((ROOT / "docs/results/benchmark.json").read_text())
-    assert (ROOT / "docs/results/benchmark.md").read_text() == table.markdown(results)

@@ -1,27 +1,33 @@
-"""Draw the figures of this page from the tables in docs/results: ``python docs/figures/draw.py``.
+"""Draw the pictures of the README and of the page on finite windows: ``make pictures``.
 
-Writes psi.png, curvature.png, amplitude.png and plateau.png beside itself, each from an HTML page that a Chromium on
-the PATH shows.
+Writes PNG files beside itself, with a Chromium on the PATH: psi, curvature, amplitude and plateau from the tables in
+docs/results; study and keeping from the runs of the gallery, which are made if they are not there.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
-import shutil
 import sys
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
-from playwright.sync_api import sync_playwright
 
 from landscope.plots.style import FIT, NULL, OWN, PALETTE, PROCESS, add_level, add_line, logarithmic, new_figure, panels
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "_ext"))
+
+from gallery_files import runs_of  # noqa: E402
+from gallery_pages import figures_of  # noqa: E402
+from pictures import camera  # noqa: E402
+
 RESULTS = HERE.parent / "results"
-WIDTH = 900
+GALLERY = HERE.parent / "gallery"
+WIDTH, README_WIDTH = 900, 720
 SHORT = {
     "alpha": "α",
     "CNN, 10,000 images of CIFAR-10, α = 0.03": "CNN, α = 0.03",
@@ -137,21 +143,35 @@ def plateau() -> go.Figure:
     return figure
 
 
+def study() -> go.Figure:
+    """Variance against flatness of the gallery's run, in fresh data, and of its nulls."""
+    return of_gallery("law", "variance_against_flatness")
+
+
+def keeping() -> go.Figure:
+    """Error of the first of three tasks, with a memory and without one."""
+    return of_gallery("tasks", "error_while_learning")
+
+
+def of_gallery(page: str, name: str) -> go.Figure:
+    """A figure of the gallery, from the code on its page; large enough to read beside text."""
+    os.environ["GALLERY_RUNS"] = str(runs_of(GALLERY, HERE.parent / "_build" / "gallery"))
+    figure = next(figure for shown, figure in figures_of(GALLERY / f"{page}.md") if shown == name)
+    figure.update_layout(height=340, margin_t=12, font_size=15, legend_font_size=14)
+    return figure.update_traces(marker_size=5, selector={"mode": "markers"})
+
+
+PICTURES: dict[Callable[[], go.Figure], int] = {
+    psi: WIDTH, curvature: WIDTH, amplitude: WIDTH, plateau: WIDTH, study: README_WIDTH, keeping: README_WIDTH,
+}  # fmt: skip
+"""Width of each picture in CSS pixels."""
+
+
 def main() -> None:
-    """Write every figure as PNG."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        sys.exit("needs a Chromium on the PATH, such as Debian's package chromium")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        for draw in (psi, curvature, amplitude, plateau):
-            figure, name = draw().update_layout(width=WIDTH), draw.__name__
-            page = Path(folder) / f"{name}.html"
-            figure.write_html(page, config={"displayModeBar": False})
-            tab = browser.new_page(viewport={"width": WIDTH + 20, "height": 700})
-            tab.goto(page.as_uri())
-            tab.locator(".plot-container").screenshot(path=HERE / f"{name}.png")
-        browser.close()
+    """Write every picture, with two pixels for each CSS pixel."""
+    with camera() as lens:
+        for draw, width in PICTURES.items():
+            lens.write(draw(), HERE / f"{draw.__name__}.png", width)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ class Result:
         return {name: value for name, value in self._items() if isinstance(value, Tensor)}
 
     def dims_of(self, name: str) -> tuple[str, ...]:
-        """Names of the axes of a tensor field."""
+        """Names of the axes of the tensor field ``name``."""
         named = self.dims.get(name)
         return named or tuple(f"{name}_{axis}" for axis in range(getattr(self, name).ndim))
 

@@ -69,7 +69,7 @@ class CountSketch:
     r"""A random linear map S of R^N to m numbers with :math:`E |S x|^2 = |x|^2`.
 
     An inner product of two sketches is that of the vectors, with a variance of at most :math:`2 |x|^2 |y|^2 / m` where
-    the vectors are not made of parallel pieces, and twice that in any case; see :mod:`landscope.sketch`. The same
+    the vectors are not made of parallel pieces, and twice that in any case; see ``landscope.sketch``. The same
     arguments give the same map, everywhere. It keeps 0.13 bytes a weight.
 
     Args:

@@ -62,7 +62,7 @@ class QuadraticBowl:
         return self.minimum + 0.5 * (self.curvature.to(w.dtype) * w.square()).sum(dim=-1)
 
     def flatness(self, ratio: float = math.e) -> Float[Tensor, " N"]:
-        """The exact flatness of every axis at the minimum."""
+        """The exact flatness of every axis at the minimum, where the loss is ``ratio`` times as large."""
         check_ratio("ratio", ratio)
         return 2 * torch.sqrt(2 * (ratio - 1) * self.minimum / self.curvature)
 
@@ -362,7 +362,7 @@ def sgd_over_epochs(
         seed: Random seed of the order.
         curvature: Curvatures lambda_i; zero by default.
         momentum: Heavy-ball momentum.
-        sampling: Order of the minibatches, see :class:`landscope.MinibatchOrder`.
+        sampling: Order of the minibatches: "reshuffled" in every epoch, "shuffled-once", "fixed" or "with-replacement".
 
     Returns:
         The weights after each step, started from the origin, in float64.

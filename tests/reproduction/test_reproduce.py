@@ -50,6 +50,7 @@ def test_figures_give_one_page_one_table_and_their_times(tmp_path):
     assert [claim["key"] for claim in numbers["claims"]] == ["about_one"]
     assert numbers["b"] == {"count": 1}
     text = (plan.folder / "claims.md").read_text()
+    assert text.startswith("# Reproduction on digits\n\n`landscope reproduce all --data digits --seeds 2")
     assert "## Figure a\n\n| count |" in text
     assert "| Fig. 0 | The number is one. | 1 | 1 [0.9, 1.1] | reproduced |" in text
     page = (plan.folder / "report.html").read_text()

@@ -1,9 +1,11 @@
 """The page of a study: contents that lead somewhere, folded reasons, and what is missing in its place."""
 
+import fnmatch
 import math
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ import small_study as small
 from landscope.report.claim_groups import claim_groups, verdict_counts
 from landscope.report.limits import PROCESS_LIMIT_IS, RUN_LIMIT_IS
 from landscope.study import figures, page_facts
+from landscope.study.saved import every_result
 from landscope.study.stages import STAGES
 from landscope.study.training_facts import TrainingFacts
 
@@ -185,3 +188,35 @@ def test_the_facts_name_a_few_weights_and_how_many_more_there_are():
 
 def test_long_names_of_weights_leave_the_labels_of_the_facts_their_width(html):
     assert ".facts { table-layout: fixed; } .facts td { overflow-wrap: anywhere; }" in html
+
+
+REFERENCE = (Path(__file__).parents[2] / "docs" / "reference" / "study-files.rst").read_text()
+"""The page of the reference on the files of a study."""
+ONLY_OF_SOME = {
+    "checkpoints/w0.zarr.zip", "second-moments/*", "trajectory/keys/*", "monitor/*", "experiment.yaml",
+    "training-state.zarr.zip", "preconditioner.zarr.zip", "continued.json", "continued-ends.json",
+    "continued-steps.json", "flatness-from-*.zarr.zip",
+}  # fmt: skip
+"""Files that a study has which goes on in its training, is stopped, or is that of a command."""
+
+
+def test_the_reference_names_every_file_of_a_study_and_no_other(html, analysed):
+    rows = re.split(r"\n   \* - ", REFERENCE)[1:]
+    named = {file for row in rows for file in re.findall(r"``([^`]+)``", row.partition("\n     - ")[0])}
+    results = {f"{name}.zarr.zip" for name in every_result()}
+    there = [str(file.relative_to(analysed.path)) for file in analysed.path.rglob("*") if file.is_file()]
+    unnamed = [file for file in there if not any(fnmatch.fnmatch(file, pattern) for pattern in named | results)]
+    assert not unnamed, "add them to docs/reference/study-files.rst, or to landscope.study.saved"
+    assert {pattern for pattern in named if not fnmatch.filter(there, pattern)} == ONLY_OF_SOME
+
+
+def test_the_files_open_without_landscope_as_the_reference_says(html, analysed, tmp_path, monkeypatch, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(analysed.path)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"\.\. code-block:: python\n\n((?:   .*\n|\n)+)", REFERENCE)
+    scope = {}
+    for block in blocks:
+        exec(re.sub(r"^   ", "", block, flags=re.MULTILINE), scope)
+    assert scope["flatness"]["width"].values.tolist() == pytest.approx(analysed.flatness.width.tolist(), nan_ok=True)
+    assert torch.equal(torch.from_numpy(scope["weights"]), analysed.trajectory.weights)

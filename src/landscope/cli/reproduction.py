@@ -66,7 +66,7 @@ def reproduce(
     defaults of landscope run; here they are --data mnist --flatness-modes 500 --n-nulls 1, and with --quick those of
     small runs. Example: landscope reproduce all --quick --jobs 2
     """
-    from landscope.reproduction.figures import QUICK
+    from landscope.reproduction.figures import DEFAULTS, QUICK
     from landscope.reproduction.figures.figure import Plan
     from landscope.reproduction.reproduce import reproduce as reproduce_figures
 
@@ -76,7 +76,7 @@ def reproduce(
     figures = _chosen(figure)
     wanted = _pairs(pairs, figure, figures)
     _refuse_settings(settings, config, figures)
-    defaults = QUICK if quick else {"data": "mnist", "flatness_modes": 500, "n_nulls": 1}
+    defaults = QUICK if quick else DEFAULTS
     chosen = settings_of(settings, config, **defaults)
     suffix = "-quick" if quick else ""
     folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}{suffix}"

@@ -116,7 +116,7 @@ class Directions(
         return int(moving(self.variance).sum())
 
     def part(self, which: slice | list[int]) -> Directions:
-        """Some of the directions, with the mean and total of all."""
+        """The directions that ``which`` picks, a slice or a list from 0, with the mean and total of all."""
         return dataclasses.replace(
             self, directions=self.directions[which], values=self.values[which], residuals=self.residuals[which]
         )

@@ -36,7 +36,7 @@ def moving(
     Args:
         variance: Variances sigma_i^2 of one window along several directions, in any order.
         velocity_variance: Velocity variances D_i of the same window, from row to row; not looked at by default.
-        rounding: What rounding adds to D_i, from :func:`rounding_strength`.
+        rounding: What rounding adds to D_i, from ``rounding_strength``.
 
     Returns:
         A mask; all False where no direction moves.

@@ -92,7 +92,7 @@ class StreamingModes:
             w: The weights; they are copied.
 
         Returns:
-            Whether the modes changed: with every fourth row.
+            Whether the modes changed, which happens with every fourth row.
         """
         dim = w.shape[-1] if not self._rows and self._mean is None else self._dim
         self._rows.append(check_vector("w", w, dim=dim).detach().clone())
@@ -130,7 +130,7 @@ class StreamingModes:
         self._merged += count
 
     def directions(self, like: Float[Tensor, " N"]) -> Float[Tensor, "k N"]:
-        """The unit vectors p_i alone, in the dtype and on the device of a vector; none before the first merge."""
+        """The unit vectors p_i alone, in the dtype and on the device of ``like``; none before the first merge."""
         if self._scaled is None:
             return like.new_zeros(0, len(like))
         rows = self._scaled[: self.n_modes]

@@ -104,11 +104,11 @@ class Exponents(
     n_still: int
 
     def reach_of(self, key: str) -> float:
-        """How far another run of the same length may move an exponent, psi, psi_D, psi_tau or gamma, with 95 %."""
+        """How far another run of the same length may move the exponent ``key``: psi, psi_D, psi_tau or gamma; 95 %."""
         return self.reach[(*_EXPONENTS, "gamma").index(key)]
 
     def reason_of(self, key: str) -> str:
-        """Why one of these exponents has no interval; empty where it has one."""
+        """Why the exponent ``key`` has no interval; empty where it has one."""
         parts = (part.removeprefix("no interval of ").split(": ", 1) for part in self.interval_reason.split("; "))
         return next((why for names, *rest in parts for why in rest if key in names.split(" and ")), "")
 

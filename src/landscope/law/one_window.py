@@ -60,12 +60,12 @@ class OneWindow(
             a walk without directions. That part is one draw, or, where the run drifts, the drift.
         drift_reason: Why the window is no draw of a process at rest, so that ``corrected`` is too large; empty where it
             may be one.
-        drift_coherence: How far its parts go the same way, see :func:`landscope.noise.directed_drift.directed_drift`.
+        drift_coherence: How far its parts go the same way, see ``landscope.noise.directed_drift.directed_drift``.
         drift_p_value: Probability of so much without a drift.
         velocity_variance: D_i in the same sense.
         separable: The random-matrix correction for modes that all relax alike; NaN where they do not.
         separable_reason: Why the separable correction is not applicable; empty where it is.
-        separable_contrast: Contrast of the test, see :func:`landscope.noise.separable.separability`.
+        separable_contrast: Contrast of the test, see ``landscope.noise.separable.separability``.
         separable_p_value: Its p-value; NaN where the window is too short for the test.
         overlap: How far the modes are those of the population, in the separable model: the expected part of the square
             of each that lies in population modes of half to twice the variance ``separable``; NaN where the model does
@@ -177,7 +177,7 @@ def one_window_correction(
     A mode is where the window happened to vary much, so its sigma_i^2 is too large among the first modes and too small
     among the last. The window is split into cosines. For a stationary process, and for a walk, their amplitudes y_f are
     independent: each is held out in turn, and its power is measured along the modes of all others
-    (:func:`landscope.noise.held_out.held_out_powers`):
+    (``landscope.noise.held_out.held_out_powers``):
 
     .. math:: \xi_i = \frac1T \sum_f \left\langle (y_f \cdot p_i^{(f)})^2 \right\rangle_{\sigma^2 \approx \sigma_i^2},
               \qquad D_i = \frac{1}{T-1} \sum_f 4 \sin^2\!\frac{\pi f}{2T}
@@ -185,13 +185,13 @@ def one_window_correction(
 
     The length of the window stays: xi_i is the variance in the next window of T rows, not in one without end. Where all
     modes relax alike, the closed form of random-matrix theory stands beside it
-    (:func:`landscope.noise.separable.separable_variances`). Two checks of the window itself decide: a test that
+    (``landscope.noise.separable.separable_variances``). Two checks of the window itself decide: a test that
     rejects a separable window with the probability ``level``, and the agreement of the two corrections.
 
     A steady drift is no independent draw. It fills the lowest frequencies with one direction; held out, these come back
     along all modes, in the next window along mode 1 alone, and xi_i is too large, several times for quiet modes. The
     size of the other motion at these frequencies cannot be told from the drift. So a window whose parts go one way
-    (:func:`landscope.noise.directed_drift.directed_drift`, level 5 %, at which up to 13 % of pure walks are flagged
+    (``landscope.noise.directed_drift.directed_drift``, level 5 %, at which up to 13 % of pure walks are flagged
     too) has a ``drift_reason``, and no statistics for exponents. In simulated windows of relaxing directions one of
     which drifted by a hundred of its standard deviations
     (levels up to 3.7 times the truth) all were found; of those by 30 most, and where not, psi was off by 0.3 at most

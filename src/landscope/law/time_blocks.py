@@ -74,7 +74,7 @@ class TimeBlocks:
 
     1. Blocks are long against the memory of the directions. With weights c_i of the least squares the slope has the
        variance :math:`\sum c_i^2 t_i/T`, of which blocks see :math:`R = \sum c_i^2 t_i R_i / \sum c_i^2 t_i`
-       (:func:`blocks_share`, with half the time of theta_i, which is that of its square). R must be at least 0.9.
+       (``blocks_share``, with half the time of theta_i, which is that of its square). R must be at least 0.9.
     2. The window does not shift the slope. A centred window shows kappa(T/tau_i) of a variance
        (:func:`landscope.noise.window_factor`), and principal modes of the window itself show a variance too large by
 

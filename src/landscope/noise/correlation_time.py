@@ -37,7 +37,7 @@ def correlation_time_from_velocities(
 
     Args:
         autocorrelation: c(l) at lags 0, 1, ... in rows, such as
-            :attr:`landscope.noise.VelocityStatistics.autocorrelation`.
+            :class:`landscope.noise.VelocityStatistics`.
         n_rows: Rows T of the window.
         centred: Whether the variance is about the mean of the window, as that of principal modes is.
 

@@ -70,7 +70,7 @@ class EffectiveCurvature(
         return _slope(self.moments.sum(dim=0) - self.moments)
 
     def part(self, part: slice) -> EffectiveCurvature:
-        """Some of the directions."""
+        """The directions in the slice ``part``."""
         fields = ("curvature", "stderr", "local_curvature", "n_effective", "moments")
         return dataclasses.replace(self, **{name: getattr(self, name)[..., part] for name in fields})
 

@@ -70,7 +70,7 @@ class MinibatchEnsemble(
         mean_field_ratio: Ratio <(L_0 M theta)^2> / (<L_0^2><M^2><theta^2>), ``[k]``; 1 if Eq. 12 may factorise.
         predicted_velocity_variance: Velocity variance D_i of Eq. 12; NaN without a learning rate.
         trimmed_velocity_variance: The same without the tenth of the theta_i^mu farthest from zero, scaled so that
-            normal ones give Eq. 12 (:func:`landscope.noise.trimmed.trimmed_mean_square`): the second moment of
+            normal ones give Eq. 12 (``landscope.noise.trimmed.trimmed_mean_square``): the second moment of
             theta^mu = -slope/stiffness may not exist.
         predicted_flatness: Flatness F_i = sqrt(8/M_ii) of Eq. 10, with the log-curvature M_ii of the averaged springs
             at w0.

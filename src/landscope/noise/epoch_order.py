@@ -27,7 +27,7 @@ def order_factors(
     r"""Sigma^2/D with reshuffled epochs over that with independent minibatches, without end and in a window.
 
     With U(h) half of the mean squared displacement under independent noise after h steps, and V(h) that of reshuffled
-    epochs of M minibatches (:mod:`landscope.noise.displacement`), the variance without end is V of infinity, D is
+    epochs of M minibatches (``landscope.noise.displacement``), the variance without end is V of infinity, D is
     2 V(m) for rows m steps apart, and the variance in a window of n rows is :math:`2 n^{-2} \sum_{j<n} (n - j) V(j m)`,
     averaged over where in the epoch it begins. With U in the place of V these are those of independent noise. For
     single steps :func:`landscope.noise.window_time` gives the times themselves.

@@ -44,7 +44,7 @@ class ModeStatistics(
     Args:
         variance: sigma_i^2 of the window about its own mean, divided by T, ``[k]``.
         velocity_variance: D_i = <v_i^2>, v the change from row to row (paper, Eq. 12). This and all times are NaN where
-            the rows lie at uneven distances in time, as checkpoints do (:mod:`landscope.trajectory.spacing`).
+            the rows lie at uneven distances in time, as checkpoints do (``landscope.trajectory.spacing``).
         moves: Whether the window moved along the direction by more than rounding (:func:`landscope.directions.moving`).
         moments: Mean of theta (about the mean of the window) and of theta squared in each of ten stretches,
             ``[10, 2, k]``.
@@ -52,10 +52,10 @@ class ModeStatistics(
         drift_share: Share of the squared displacements of the stretches that points one way; NaN where nothing moves.
         cosine_content: Likeness of coordinate k to the k-th cosine of a random walk; NaN where nothing moves.
         integrated_time: Integrated autocorrelation time of theta_i, in rows: twice the relaxation time of a relaxing
-            direction (:func:`landscope.noise.relaxation.time_of_means`).
+            direction (``landscope.noise.relaxation.time_of_means``).
         velocity_time: The same of v_i^2: how long the strength of the noise keeps its value.
         chosen_here: Whether the directions are the principal modes of this very window
-            (:func:`landscope.noise.relaxation.chosen_by_variance`).
+            (``landscope.noise.relaxation.chosen_by_variance``).
         total_variance: Sum of the variance over all N directions.
         n_steps: Rows T.
     """

@@ -45,12 +45,12 @@ class NoiseScale(Result, kind="noise_scale", dims={"along": ("mode",), "along_in
     """The gradient noise scale at one point, in samples.
 
     Args:
-        value: Noise scale tr(Sigma)/|G|^2; infinite if the estimate of |G|^2 is not positive, 0 if that of tr(Sigma) is
+        value: Noise scale tr(Sigma)/G^2; infinite if the estimate of G^2 is not positive, 0 if that of tr(Sigma) is
             not, NaN if neither is.
-        confidence_interval: Fieller's interval of it; its end is infinite if |G|^2 cannot be told from zero.
+        confidence_interval: Fieller's interval of it; its end is infinite if G^2 cannot be told from zero.
         trace: Trace of the covariance Sigma of single samples' gradients (of H Sigma for ``matrix="hessian"``).
-        gradient_square: Squared gradient |G|^2 of the population (G'HG for ``matrix="hessian"``), without the part
-            that the noise of the measured samples adds.
+        gradient_square: Squared norm G^2 of the gradient of the population (G'HG for ``matrix="hessian"``), without
+            the part that the noise of the measured samples adds.
         data_gradient_square: Squared gradient of the mean over the measured samples, with that part.
         along: Noise scale B_i along each direction, ``[k]``.
         along_interval: Its intervals, ``[k, 2]``.

@@ -88,7 +88,7 @@ def separability(amplitudes: Float[Tensor, "f k"], *, level: float = 0.01, seed:
     variance prefers the strong frequencies also in a separable window.
 
     Args:
-        amplitudes: Amplitudes along all principal modes, from :func:`landscope.noise.held_out.cosine_amplitudes`.
+        amplitudes: Amplitudes along all principal modes, from ``landscope.noise.held_out.cosine_amplitudes``.
         level: Probability of rejecting a separable window.
         seed: Seed of the projection.
 
@@ -179,7 +179,7 @@ def separable_variances(
     :math:`\xi = p^\top \Sigma\, p = \operatorname{Im} z e/\operatorname{Im} z g`, :math:`g = \frac1T \operatorname{tr}
     (E - z)^{-1}` (Burda and Jarosz, Phys. Rev. E 105, 034136, 2022). For a_f = 1 it is
     :math:`\lambda/|1 - \frac1T \sum_j \lambda_j/(\lambda_j - \lambda)|^2` (Ledoit and Péché, 2011). It is evaluated at
-    :math:`z = \lambda (1 + i h)`, with the weights of :func:`landscope.noise.held_out.held_out_powers`. Where few
+    :math:`z = \lambda (1 + i h)`, with the weights of ``landscope.noise.held_out.held_out_powers``. Where few
     frequencies hold most of the motion, a narrow bandwidth holds too few eigenvalues and the solution is noise; h = 0.3
     keeps relaxation times of a fortieth of the window.
 

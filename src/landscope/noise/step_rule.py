@@ -98,7 +98,7 @@ class StepRule:
         return matrix, torch.tensor([-direct - through * share, share], dtype=torch.float64)
 
     def is_stable(self, pull: Float[Tensor, " k"], decay: float = 0.0) -> bool:
-        """Whether the motion stays bounded at all of these alpha lambda."""
+        """Whether the motion stays bounded at every ``pull`` alpha lambda, with the weight ``decay``."""
         radius = torch.linalg.eigvals(self.matrices(pull, decay)[0]).abs().max()
         return bool(radius <= 1 + 1e-12)
 

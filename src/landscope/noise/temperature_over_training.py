@@ -52,7 +52,7 @@ class TemperatureOverTraining(
         correlation_from_start: Pearson correlation of ln T_i(0) with ln L over all checkpoints, as median over modes.
         noise_dimension: Number of directions with 99 % of the gradient noise at each checkpoint, in the eigenbasis of
             this noise. In the modes of the end of training the noise would depend on the choice of these modes.
-        noise_scale: Gradient noise scale tr(Sigma)/|G|^2 at each checkpoint, in samples.
+        noise_scale: Gradient noise scale tr(Sigma)/G^2 at each checkpoint, in samples.
         noise_scale_interval: Its 95 % interval, ``[checkpoints, 2]``; see :func:`landscope.noise.noise_scale`.
         batch_size: Samples in a minibatch.
     """

@@ -28,7 +28,7 @@ def window_time(
 ) -> Float[Tensor, "n k"]:
     r"""Expected variance of SGD in a centred window of T steps over its velocity variance, :math:`\sigma^2(T)/D`.
 
-    With U(h) half of the mean squared displacement after h steps (:mod:`landscope.noise.displacement`; V(h) instead
+    With U(h) half of the mean squared displacement after h steps (``landscope.noise.displacement``; V(h) instead
     where epochs of M minibatches are reshuffled),
 
     .. math:: D = 2 U(1), \qquad \sigma^2(T) = \frac{2}{T^2} \sum_{h=1}^{T-1} (T-h)\, U(h),

@@ -53,7 +53,7 @@ def elastic_weight_consolidation(
             sample (classes, or positions times classes), or up to 4096 where answers times samples times weights are
             at most 1e11; by draws for more; and empirical where the distribution of the answers is not known, as of
             a criterion that is no negative log-likelihood, or a risk made by ``from_closure``. See
-            :meth:`landscope.risk.FisherInformation.diagonal`.
+            ``FisherInformation.diagonal``.
         batch_size: Batch size of ``"batch-mean"``.
         n_draws: Answers or random signs drawn for each sample, where they are drawn.
         seed: Seed of the draws.

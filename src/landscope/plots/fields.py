@@ -30,7 +30,7 @@ def fields(result: Result) -> go.Figure:
     if not shown:
         return _table(result)
     rows = -(-len(shown) // _COLUMNS)
-    figure = panels(rows, min(_COLUMNS, len(shown)), vertical_spacing=0.3 / rows)
+    figure = panels(rows, min(_COLUMNS, len(shown)), vertical_spacing=0.3 / rows, horizontal_spacing=0.18)
     for place, (name, value) in enumerate(shown.items()):
         axes = [axis.replace("_", " ") for axis in result.dims_of(name)]
         _draw(figure, name.replace("_", " "), value, axes, {"row": place // _COLUMNS + 1, "col": place % _COLUMNS + 1})

@@ -38,7 +38,7 @@ def measured_over_training(history: MonitorHistory) -> go.Figure:
     """
     kinds = [kind for kind in _TITLES if any(_panel_of(name) == kind for name in history.names)]
     rows = max(1, math.ceil(len(kinds) / 2))
-    figure = panels(rows, 2 if len(kinds) > 1 else 1, vertical_spacing=0.35 / rows)
+    figure = panels(rows, 2 if len(kinds) > 1 else 1, vertical_spacing=0.35 / rows, horizontal_spacing=0.18)
     for place, kind in enumerate(kinds):
         at = {"row": place // 2 + 1, "col": place % 2 + 1}
         names = [name for name in history.names if _panel_of(name) == kind]

@@ -13,6 +13,7 @@ from landscope.files.atomic import write_json, write_text
 from landscope.progress import Reporter
 from landscope.report.claim_groups import claim_groups
 from landscope.report.render import render
+from landscope.reproduction.figures.command import command_of
 from landscope.reproduction.figures.figure import Figure, Plan, Section, claims_table
 from landscope.reproduction.jobs import perform, seconds_of
 from landscope.wording import without_nan
@@ -29,12 +30,14 @@ class Reproduction:
 
     Args:
         plan: The plan of the reproduction.
+        figures: The figures asked for.
         sections: Sections of the figures, in order.
         drawn: The plots of each section.
         seconds: Title of a figure -> seconds of its jobs, added over processes.
     """
 
     plan: Plan
+    figures: Sequence[Figure]
     sections: list[Section] = dataclasses.field(default_factory=list)
     drawn: list[_Drawn] = dataclasses.field(default_factory=list)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -79,7 +82,7 @@ def reproduce(
             expected=f"an empty folder or a reproduction at {plan.folder}", got="other files", hint="Choose another."
         )
     planned = [(figure, figure.jobs(plan)) for figure in figures]  # missing data show now, not after hours of work
-    results = Reproduction(plan)
+    results = Reproduction(plan, figures)
     for figure, jobs in planned:
         reporter.note(f"[bold]{figure.title}[/bold]")
         timings = plan.folder / "timings" / f"{figure.key}.json"
@@ -132,6 +135,8 @@ def _as_markdown(results: Reproduction, times: Sequence[Sequence[str]]) -> str:
     """Claims, tables and times as one text."""
     plan, judgements = results.plan, results.judgements
     parts = [
+        f"# {_title(results)}",
+        command_of(plan, results.figures),
         f"Data {plan.settings.data}, {plan.seeds} seeds where a table does not say otherwise. Verdicts are computed "
         "from means over seeds.",
         *(
@@ -146,6 +151,12 @@ def _as_markdown(results: Reproduction, times: Sequence[Sequence[str]]) -> str:
             parts += [f"## {section.title}", section.text, _table(section.headings, section.rows)]
     parts += ["## Time of every figure", _table(("figure", "minutes of one process"), times)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _title(results: Reproduction) -> str:
+    """That of the figure, or of all together."""
+    figures = results.figures
+    return figures[0].title if len(figures) == 1 else f"Reproduction on {results.plan.settings.data}"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

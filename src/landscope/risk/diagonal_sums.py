@@ -25,7 +25,7 @@ class DiagonalSums:
     Args:
         fisher: The Fisher information.
         names: Names of the parameters.
-        kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`; not ``"batch-mean"``.
+        kind: Kind of Fisher information, see ``FisherInformation.diagonal``; not ``"batch-mean"``.
         n_draws: Answers or random signs drawn for each sample.
     """
 

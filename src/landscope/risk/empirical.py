@@ -215,7 +215,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
             seed: Seed of the choice.
 
         Returns:
-            A risk of the same model on these samples: all of them where the data have no more.
+            A risk of the same model on these samples, or on all where the data have no more.
 
         Example:
             >>> import torch
@@ -334,7 +334,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
         return FisherInformation(self._blocks, self._model, self.space, self.w0, self._answers)
 
     def gauss_newton_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """The product with the Gauss-Newton matrix, see :meth:`FisherInformation.gauss_newton_product`."""
+        """The product with the Gauss-Newton matrix, see :class:`landscope.risk.fisher.FisherInformation`."""
         return self.fisher_information().gauss_newton_product(w, vector)
 
     def kronecker_factors(
@@ -350,7 +350,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
 
         Args:
             w: Selected weights.
-            kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
+            kind: Kind of Fisher information, see :class:`landscope.risk.fisher.FisherInformation`.
             n_draws: Answers or random signs drawn for each sample.
             seed: Seed of the draws.
             layers: Names of the layers, see :meth:`layers_with_factors`; by default all that hold selected weights.

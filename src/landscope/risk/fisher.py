@@ -40,7 +40,7 @@ __all__ = ["FisherInformation", "FisherKind"]
 
 FisherKind = Literal["auto", "exact", "monte-carlo", "random-signs", "empirical", "batch-mean", "gauss-newton"]
 """What the gradients are of: all answers of the model, one by one or with random signs; answers drawn from it; or the
-targets of the data. See :meth:`FisherInformation.diagonal`."""
+targets of the data. See ``FisherInformation.diagonal``."""
 
 _FEW_ANSWERS, _MOST_ANSWERS = 100, 4096
 """Answers of a sample up to which ``"auto"`` goes through all of them at any cost, and up to which at a low cost."""

@@ -81,7 +81,7 @@ class _Layer:
 
 
 KroneckerKind = Literal["auto", "exact", "monte-carlo", "random-signs", "empirical"]
-"""Kinds of Fisher information that have Kronecker factors; see :meth:`FisherInformation.diagonal`."""
+"""Kinds of Fisher information that have Kronecker factors; see ``FisherInformation.diagonal``."""
 
 
 def kronecker_factors(
@@ -98,7 +98,7 @@ def kronecker_factors(
     Args:
         fisher: The Fisher information to approximate.
         w: Where.
-        kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
+        kind: Kind of Fisher information, see ``FisherInformation.diagonal``.
         n_draws: Answers or random signs drawn for each sample.
         seed: Seed of the draws.
         names: Names of the layers, see :class:`FactorSums`; all with selected weights by default.
@@ -121,7 +121,7 @@ class FactorSums:
 
     Args:
         fisher: The Fisher information to approximate.
-        kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
+        kind: Kind of Fisher information, see ``FisherInformation.diagonal``.
         n_draws: Answers or random signs drawn for each sample.
         names: Names of the layers; all with selected weights by default.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Generic, TypeVar
 
 from landscope.directions.directions import Directions
@@ -43,7 +44,7 @@ from landscope.results import Result
 from landscope.training_history import TrainingHistory
 from landscope.trajectory.rounding import HeldByRounding
 
-__all__ = ["DrawnModes", "Saved"]
+__all__ = ["DrawnModes", "Saved", "every_result"]
 
 _AnyResult = TypeVar("_AnyResult", bound=Result)
 
@@ -191,3 +192,20 @@ def layer(number: int, basis: str) -> Saved[NoiseAndCurvature]:
 CURVATURE = basis("curvature")
 RELAXATION = basis("relaxation")
 """Eigenvectors of the curvature in the coordinates in which the optimiser takes plain steps."""
+
+
+def every_result() -> dict[str, type[Result]]:
+    """The class of every result, by its name in the folder; ``*`` stands for what varies.
+
+    Example:
+        >>> found = every_result()
+        >>> found["modes"].__name__, found["basis-*"].__name__
+        ('Directions', 'Directions')
+    """
+    here = list(globals().values())
+    makers = [each for each in here if inspect.isfunction(each) and inspect.signature(each).parameters]
+    varied = [
+        make(*("*" for _ in inspect.signature(make).parameters)) for make in makers if make.__module__ == __name__
+    ]
+    fixed = [each for each in here if isinstance(each, Saved)]
+    return {each.name: each.kind for each in sorted(fixed + varied, key=lambda each: each.name)}

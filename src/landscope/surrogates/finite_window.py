@@ -100,7 +100,7 @@ def finite_window_process(
     direction. Where the learning rate changes, each step relaxes and fluctuates at its own: over the window a direction
     relaxes by the sum of :math:`\alpha_t \lambda_k`. With ``steps_per_epoch`` the noise sums to zero over each epoch,
     as that of reshuffled minibatches does. The process starts from its stationary distribution: for reshuffled epochs
-    that between two of them (:mod:`landscope.noise.displacement`), from which it walks to the first row.
+    that between two of them (``landscope.noise.displacement``), from which it walks to the first row.
 
     What its modes, flatness and exponents show comes from the curvature, the noise covariance and the length of the
     window. An exponent of the run that it shows too says nothing about dynamics beyond these.

@@ -29,7 +29,7 @@ class HeldByRounding(Result, kind="held_by_rounding"):
         share: Share of all steps of single weights that are zero because the update is below rounding.
         still: Share of all steps of single weights that are zero, also of weights that get no gradient.
         never: Share of the weights that never move because a typical update is below their rounding.
-        step: Typical size of a step: the median over the weights that move of the mean of |w(t + 1) - w(t)|.
+        step: Typical size of a step: the median over the weights that move of the mean of ``|w(t + 1) - w(t)|``.
         spacing: Median distance u of neighbouring floating-point numbers at the last weights.
         precision: Floating type in which the weights were trained.
     """

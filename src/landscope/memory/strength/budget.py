@@ -210,8 +210,8 @@ class Budget:
                 They drive the factor, because means follow slowly; a convex penalty is no larger at the mean.
 
         Returns:
-            The weights to take: those given, or, where a measured rise is above the bound, the farthest ones on the
-            line to the end of the last task at which every task stays within it.
+            The weights to take, which are those given, or, where a measured rise is above the bound, the farthest ones
+            on the line to the end of the last task at which every task stays within it.
         """
         if self.outputs is not None and self.follows_outputs:
             self.outputs.follow(value, weights, at)

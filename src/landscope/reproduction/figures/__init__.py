@@ -6,8 +6,10 @@ from typing import cast
 from landscope.reproduction.figures.figure import Figure
 from landscope.reproduction.figures.paper_runs import FIGURES as OF_SINGLE_RUNS
 
-__all__ = ["FIGURES", "OF_SINGLE_RUNS", "OF_THE_PAPER", "QUICK"]
+__all__ = ["DEFAULTS", "FIGURES", "OF_SINGLE_RUNS", "OF_THE_PAPER", "QUICK"]
 
+DEFAULTS = {"data": "mnist", "flatness_modes": 500, "n_nulls": 1}
+"""Settings of a reproduction that differ from those of one run."""
 QUICK = {
     "data": "digits", "window_epochs": 40, "fit_modes": (2, 150), "flatness_modes": 150, "spectrum_ranks": (10, 100),
     "n_nulls": 1, "noise_modes": 30, "basis_modes": 40, "langevin_steps": 200,
