@@ -173,9 +173,9 @@ VALID = {
     "TrajectoryRecorder": (recorder, {"every": 1, "last": 3, "first_step": 1, "n_steps": 100, "sketch": 64}),
     "Monitor": (
         monitored,
-        {"batch_size": 3, "budget": 0.5, "every": 2, "n_samples": 9, "n_modes": 2, "memory": 5,
-         "first_step": 1, "seed": 0},
+        {"batch_size": 3, "budget": 0.5, "n_samples": 9, "n_modes": 2, "memory": 5, "first_step": 1, "seed": 0},
     ),
+    "monitoring.Monitor": (monitored, {"batch_size": 3, "every": 2}),
     "directions.StreamingModes": (directions.StreamingModes, {"n_modes": 2, "memory": 5}),
     "noise.LayerMotion.add": (motion_seen, {"step": 1, "w": W0}),
     "noise.LayerMotion": (noise.LayerMotion, {"space": RISK.space, "memory": 5}),

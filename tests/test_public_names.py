@@ -152,3 +152,13 @@ def test_every_module_names_what_it_offers():
         assert ast.get_docstring(tree), path
         lines = path.read_text().count("\n")
         assert lines <= 400, f"{path} has grown to {lines} lines"
+        for node in filter(lambda node: isinstance(node, ast.ClassDef), tree.body):
+            check_is_collection(node)
+
+
+def check_is_collection(node):
+    """With ``__getitem__`` alone, ``in`` and ``for`` ask for the rows 0, 1, ... and raise what these raise."""
+    own = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+    if "__getitem__" in own:
+        assert "__len__" in own, node.name
+        assert "__iter__" in own or any("Dataset" in ast.unparse(base) for base in node.bases), node.name

@@ -26,8 +26,8 @@ def test_a_result_shows_numbers_to_four_digits_and_large_tensors_by_their_range(
     assert "provenance" not in lines
     width = exponents().width.clone()
     width[3:5] = torch.nan
-    assert "2 NaN" in repr(dataclasses.replace(exponents(), width=width))
-    assert "all NaN" in repr(dataclasses.replace(exponents(), width=torch.full((20,), torch.nan)))
+    assert "2 not known" in repr(dataclasses.replace(exponents(), width=width))
+    assert "not known" in repr(dataclasses.replace(exponents(), width=torch.full((20,), torch.nan)))
     few = ls.principal_modes(ls.Trajectory.of(torch.tensor([[0.0, 0.0], [2.0, 0.0]])))
     assert "values: (1)" in repr(few)
 

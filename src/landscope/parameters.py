@@ -17,8 +17,11 @@ from torch.optim.swa_utils import AveragedModel
 from landscope._checks import check_kind, check_one_point, check_vector
 from landscope.errors import InputError
 from landscope.sharded import assign, reshard, whole
+from landscope.shown import in_lines
 
 __all__ = ["ParameterSpace", "Selection", "inner_model", "named_layers", "named_tensors", "plain_name"]
+
+_MOST_NAMES = 10
 
 Selection = str | type[nn.Module]
 """A glob over the names of parameters or modules, or a class of modules."""
@@ -60,7 +63,7 @@ def plain_name(name: str) -> str:
     return name.replace("_orig_mod.", "")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ParameterSpace:
     """A selection of named parameters as one vector, in the order of the model.
 
@@ -83,6 +86,17 @@ class ParameterSpace:
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def in_words(self) -> str:
+        """The size of the space, such as "44 weights in 4 parameters"."""
+        return f"{self.dim:,} weights in {len(self.names)} parameters"
+
+    def __repr__(self) -> str:
+        fields = {name: str(list(shape)) for name, shape in zip(self.names[:_MOST_NAMES], self.shapes, strict=False)}
+        if (more := len(self.names) - len(fields)) > 0:
+            fields["..."] = f"{more} more"
+        return in_lines(f"ParameterSpace of {self.in_words}", **fields)
 
     @classmethod
     def of(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from landscope._version import __version__
+from landscope.shown import in_lines, shown
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -23,7 +24,6 @@ __all__ = ["Result", "described", "register_picture", "result_kinds", "stamp"]
 
 _KINDS: dict[str, type[Result]] = {}
 _PICTURES: dict[str, Callable[[Any], go.Figure]] = {}
-_MOST_SHOWN = 6
 
 
 def stamp(**settings: object) -> dict[str, Any]:
@@ -81,10 +81,10 @@ class Result:
         Directions
           name: random directions
           directions: [1, 100], -0.3... to 0.1...
-          values: (nan)
-          residuals: (nan)
+          values: not known
+          residuals: not known
           mean: [100], 0 to 0
-          total: nan
+          total: not known
           n_steps: 0
           parameters: ()
     """
@@ -142,10 +142,10 @@ class Result:
         return _PICTURES.get(self.kind, plots.fields)(self)
 
     def _shown(self) -> list[tuple[str, str]]:
-        return [(name, _shown(value)) for name, value in self._items() if name != "provenance"]
+        return [(name, shown(value)) for name, value in self._items() if name != "provenance"]
 
     def __repr__(self) -> str:
-        return "\n".join([type(self).__name__, *(f"  {name}: {text}" for name, text in self._shown())])
+        return in_lines(type(self).__name__, **dict(self._shown()))
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -157,31 +157,3 @@ class Result:
 def register_picture(kind: str, draw: Callable[[Any], go.Figure]) -> None:
     """Name the function that draws a kind of result; :mod:`landscope.plots` calls this."""
     _PICTURES[kind] = draw
-
-
-def _shown(value: object) -> str:
-    """A field in a few words: numbers to four digits, the values of small tensors, the range of large ones."""
-    if isinstance(value, Tensor):
-        return _shown_tensor(value.detach().cpu())
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, tuple | list):
-        shown = [_shown(item) for item in value[:_MOST_SHOWN]] + ["..."] * (len(value) > _MOST_SHOWN)
-        return f"({', '.join(shown)})"
-    return str(value) if isinstance(value, str | int) else repr(value)
-
-
-def _shown_tensor(value: Tensor) -> str:
-    if value.ndim < 2 and value.numel() <= _MOST_SHOWN:
-        return _shown(value.tolist())
-    shape = f"[{', '.join(str(length) for length in value.shape)}]"
-    if not value.numel():
-        return f"{shape}, empty"
-    if value.dtype == torch.bool:
-        return f"{shape}, {int(value.sum())} of {value.numel()} true"
-    known = value[~torch.isnan(value)] if value.is_floating_point() else value.flatten()
-    if not known.numel():
-        return f"{shape}, all NaN"
-    nan = value.numel() - known.numel()
-    reach = f"{shape}, {_shown(float(known.min()))} to {_shown(float(known.max()))}"
-    return f"{reach}, {nan} NaN" if nan else reach

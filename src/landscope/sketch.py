@@ -34,7 +34,7 @@ from landscope._checks import check_count, check_seed, check_vector, generator_o
 from landscope.errors import InputError
 from landscope.sharded import whole
 
-__all__ = ["CountSketch", "sketch_of"]
+__all__ = ["CountSketch", "check_sketch", "sketch_of"]
 
 _RUN = 61
 """Weights that go to successive buckets."""
@@ -208,14 +208,20 @@ class CountSketch:
         return self._maps[device]
 
 
+def check_sketch(sketch: int | CountSketch) -> None:
+    """Raise unless this is a map or the size of one."""
+    if not isinstance(sketch, CountSketch):
+        check_count("sketch", sketch, minimum=_FEWEST, hint=_HINT)
+
+
 def sketch_of(sketch: int | CountSketch, dim: int) -> CountSketch:
     """The map for vectors of a length, of its size or as it is.
 
     Raises:
         InputError: If it is of another length, or neither a map nor a size.
     """
+    check_sketch(sketch)
     if not isinstance(sketch, CountSketch):
-        check_count("sketch", sketch, minimum=_FEWEST, hint=_HINT)
         return CountSketch(dim, sketch)
     if sketch.dim != dim:
         raise InputError(

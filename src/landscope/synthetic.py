@@ -21,6 +21,7 @@ from landscope._checks import (
 from landscope._names import Sampling
 from landscope.errors import InputError
 from landscope.sampling import MinibatchOrder
+from landscope.shown import ShownByField
 
 __all__ = [
     "InverseGaussian",
@@ -35,8 +36,8 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class QuadraticBowl:
+@dataclasses.dataclass(frozen=True, repr=False)
+class QuadraticBowl(ShownByField):
     r"""The landscape :math:`L(w) = L_0 + \frac12 \sum_i \lambda_i w_i^2`.
 
     Its flatness at ratio e along axis i is :math:`2\sqrt{2(e-1)L_0/\lambda_i}`.
@@ -67,8 +68,8 @@ class QuadraticBowl:
         return 2 * torch.sqrt(2 * (ratio - 1) * self.minimum / self.curvature)
 
 
-@dataclasses.dataclass(frozen=True)
-class InverseGaussian:
+@dataclasses.dataclass(frozen=True, repr=False)
+class InverseGaussian(ShownByField):
     r"""The landscape :math:`L(w) = L_0 \exp(\beta w_1 + \frac12 \sum_i M_i w_i^2)` (paper, Eq. 10).
 
     Its flatness at ratio e along axis i is :math:`\sqrt{8/M_i}`, whatever L_0 (axis 1 with beta = 0).
@@ -103,8 +104,8 @@ class InverseGaussian:
         return torch.sqrt(8 * math.log(ratio) / self.curvature)
 
 
-@dataclasses.dataclass(frozen=True)
-class RandomSprings:
+@dataclasses.dataclass(frozen=True, repr=False)
+class RandomSprings(ShownByField):
     r"""An ensemble of random springs (paper, Eqs. 9 and 11).
 
     .. math:: L^\mu(w) = L_{min}^\mu

@@ -5,6 +5,7 @@ import torch
 
 import landscope as ls
 from landscope.adapters.monitor_session import MonitorSession
+from landscope.adapters.recorder_session import RecorderSession
 from landscope.errors import InputError
 from own_model import CE, X, Y, net, of, sgd, step
 
@@ -26,6 +27,7 @@ def made(**settings):
         ({"every": {"sharpnes": 10}}, "sharpness"),
         ({"every": {"loss": 0.5}}, "every"),
         ({"every": {}}, "at least one quantity"),
+        ({"every": 5, "budget": 0.05}, "a budget, or every=.*Leave one"),
         ({"quantities": "los"}, "loss"),
         ({"quantities": []}, "at least one quantity"),
         ({"quantities": ["temperature"]}, '"motion" beside "temperature"'),
@@ -71,6 +73,40 @@ def test_a_callback_with_data_in_place_of_a_risk():
         MonitorSession((X, Y))
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"to": "tensorbord"}, "tensorboard"),
+        ({"budget": 5}, "5 % as 0.05"),
+        ({"every": 2, "budget": 0.1}, "Leave one"),
+        ({"quantities": ["los"]}, "loss"),
+        ({"path": 3}, "path"),
+        ({"n_samples": 0}, "n_samples"),
+        ({"batch_size": "all"}, "batch_size.*training"),
+    ],
+)
+def test_the_settings_of_a_callback_are_checked_before_the_training(settings, said):
+    with pytest.raises(InputError, match=said):
+        MonitorSession(lambda model: of(model=model), **settings)
+    with pytest.raises(TypeError, match="bugdet"):
+        MonitorSession(lambda model: of(model=model), bugdet=0.05)
+
+
 def test_a_callback_before_the_training():
     with pytest.raises(InputError, match="has begun"):
         _ = MonitorSession(of()).history
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"encoding": "delta-int4"}, "delta-int8"),
+        ({"encoding": "delta-int8"}, "a path"),
+        ({"sketch": 3}, "sketch"),
+        ({"path": 3}, "path"),
+        ({"every": 0}, "every"),
+    ],
+)
+def test_the_settings_of_a_recording_callback_are_checked_before_the_training(settings, said):
+    with pytest.raises(InputError, match=said):
+        RecorderSession(**settings)

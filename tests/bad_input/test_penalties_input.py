@@ -163,7 +163,7 @@ def test_layers_whose_factors_would_say_nothing_are_refused():
     model = Uncalled()
     space = ls.ParameterSpace.of(model, "used.weight")
     risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data, space=space)
-    with pytest.raises(InputError, match="not called as a module"):
+    with pytest.raises(InputError, match=r"without a call of the module.*basin_penalty"):
         ls.penalties.kronecker_elastic_weight_consolidation(risk, risk.w0)
     risk = ls.EmpiricalRisk(Repeated(), torch.nn.CrossEntropyLoss(), data)
     with pytest.raises(InputError, match="calls once, as modules; got 2 calls of layer"):

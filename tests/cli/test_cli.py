@@ -1,5 +1,6 @@
 """The command line: thin, quick, quiet, and every command documented."""
 
+import dataclasses
 import json
 import os
 import re
@@ -12,7 +13,11 @@ import pytest
 import yaml
 
 from landscope.cli import main
+from landscope.cli.reproduction import _print_results
 from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.figures import findings
+from landscope.reproduction.figures.figure import Plan, Section
+from landscope.reproduction.reproduce import Reproduction
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("run", "train", "modes", "flatness", "law", "report", "reproduce", "claims", "continual")
@@ -157,3 +162,22 @@ def test_commands_one_after_another(tmp_path, landscope):
     again = landscope("run", *options, "--out", run)
     assert "contested" in again.stdout or "reproduced" in again.stdout
     assert "Report:" in again.stdout
+
+
+def test_a_figure_that_judges_no_claim_shows_its_tables(capsys):
+    plan = Plan(Path("nowhere"), Settings(), 2, quick=True)
+    section = Section(
+        "findings", "Is the relation real?", "Two of six.", ["training", "psi"], [["perceptron", "nan"]], [], {}
+    )
+    _print_results(Reproduction(plan, [section]))
+    shown = capsys.readouterr().out
+    assert "Is the relation real?" in shown
+    assert "perceptron" in shown
+    assert "not measured" in shown
+    assert "Two of six." in shown
+
+
+def test_quick_findings_say_what_is_left_out():
+    plan = Plan(Path("nowhere"), Settings(), 2, quick=True)
+    assert "Left out at quick sizes: perceptron, alpha = 0.2, reshuffled" in findings._left_out(plan)
+    assert findings._left_out(dataclasses.replace(plan, quick=False)) == ""

@@ -200,6 +200,17 @@ def test_a_copied_memory_is_held_alone(budget):
     assert budget is None or copied.memory.rise.measured != model.memory.rise.measured == 0
 
 
+def test_a_copy_of_cloudpickle_in_another_package_is_not_refused():
+    """Ray and joblib bring their own; it pickles functions by their code, which pickle refuses."""
+    memory = ls.keep(network(), CRITERION, task(0), budget=0.05)
+    module = {"__name__": "ray.cloudpickle.cloudpickle"}
+    exec("def reduced(memory): return memory.__reduce_ex__(4)", module)
+    assert module["reduced"](memory)[0] is not None
+    module["__name__"] = "user.pickled"
+    with pytest.raises(InputError, match="the memory itself"):
+        module["reduced"](memory)
+
+
 def test_a_memory_without_samples_still_pickles():
     model = Sum()
     model.memory = ls.keep(model, CRITERION, task(0))

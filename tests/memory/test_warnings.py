@@ -143,6 +143,12 @@ def test_two_memories_of_the_same_weights_are_told_to_be_one():
     assert not [one for one in caught if issubclass(one.category, UnusedContextWarning)]
 
 
+@pytest.fixture(autouse=True)
+def no_pages(monkeypatch):
+    """A report is measured, and its page, which tests/memory/test_page.py looks at, is not drawn."""
+    monkeypatch.setattr("landscope.memory.report.page.write_report", lambda path, *_, **__: path)
+
+
 def kept(**options):
     model = network()
     learn(model, sgd(model), task(0), 30, torch.Generator())

@@ -89,7 +89,7 @@ def test_motion_and_temperature_are_those_of_the_recorded_weights(run):
     monitor, models, trajectory = run
     history, stream, motion = monitor.history, ls.directions.StreamingModes(4), None
     for step in range(1, 13):
-        motion = motion or ls.noise.LayerMotion(monitor._measurements._space)
+        motion = motion or ls.noise.LayerMotion(monitor._measurements.space)
         motion.add(step, trajectory.row(step - 1))
         changed = stream.add(trajectory.row(step - 1))
         for name, value in {f"drift/{k}": v for k, v in motion.drift.items()}.items():

@@ -121,9 +121,9 @@ def test_each_group_takes_the_step_of_its_own_learning_rate():
 
 
 @pytest.mark.parametrize("make", [
-    lambda p: torch.optim.SGD(p, lr=0.02), lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9),
-    lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True),
-    lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.5, dampening=0.3),
+    lambda p: torch.optim.SGD(p, lr=0.05), lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
+    lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.5, dampening=0.3),
 ])  # fmt: skip
 def test_it_comes_to_rest_where_loss_plus_penalty_is_least(make):
     """L = (w - 1)^2 / 2 and V = w^2 / 2 meet at 1/2."""
@@ -131,7 +131,7 @@ def test_it_comes_to_rest_where_loss_plus_penalty_is_least(make):
     penalty = ls.penalties.QuadraticPenalty(anchor=torch.zeros(1).double(), stiffness=torch.full((1,), 0.5).double())
     optimizer = make(model.parameters())
     with ls.ProximalSteps(penalty, model, optimizer):
-        for _ in range(800):
+        for _ in range(300):
             optimizer.zero_grad()
             (0.5 * (model.weight - 1).square().sum()).backward()
             optimizer.step()

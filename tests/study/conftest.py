@@ -5,6 +5,15 @@ import shutil
 import pytest
 
 import small_study
+from landscope.study.stages import edge
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_sharpnesses():
+    """The sharpness over the training takes a third of the time of the dynamics; two saved models show all of it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(edge, "_CHECKPOINTS", 2)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import landscope as ls
 from landscope.errors import InputError
 from landscope.surrogates.noisy_descent import NOISES, NoisyGradientDescent, gradient_noise_like
 
-SAMPLES, BATCH, DRAWS = 12, 4, 4000
+SAMPLES, BATCH, DRAWS = 12, 4, 2000
 
 
 @pytest.fixture

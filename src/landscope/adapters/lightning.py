@@ -186,7 +186,8 @@ class MonitorCallback(MonitorSession, _LightningSession):
         **settings: Further arguments of :class:`landscope.Monitor`: ``budget``, ``every``, ``to``, ``path``, and so on.
 
     Raises:
-        InputError: If ``risk`` is neither a risk nor a function; when training begins, if an argument does not fit.
+        InputError: If ``risk`` is neither a risk nor a function, or an argument is out of its range; when training
+            begins, if one does not fit the model or its data.
         StorageError: When training begins, if ``path`` holds the history of another training.
 
     Example:

@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from landscope._checks import check_count
 from landscope.adapters.session import Training, TrainingSession
 from landscope.errors import InputError
 from landscope.monitoring.history import MonitorHistory
 from landscope.monitoring.monitor import Monitor
+from landscope.monitoring.settings import MonitorSettings
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.seeded import kept_random_state
 
@@ -29,7 +31,7 @@ class MonitorSession(TrainingSession):
         **settings: Further arguments of :class:`landscope.Monitor`.
 
     Raises:
-        InputError: If ``risk`` is neither a risk nor a function.
+        InputError: If ``risk`` is neither a risk nor a function, or another argument does not fit, whatever the model.
     """
 
     def __init__(
@@ -44,7 +46,11 @@ class MonitorSession(TrainingSession):
                 expected="a risk, or a function that makes it of the model", got=type(risk).__name__,
                 hint="Pass lambda model: ls.EmpiricalRisk(model, criterion, data).",
             )  # fmt: skip
-        self._risk, self._batch_size, self._settings = risk, batch_size, settings
+        if batch_size not in ("training", None):
+            check_count("batch_size", batch_size, hint='Pass a number of samples, None, or "training".')  # ty: ignore[invalid-argument-type]
+        checked = MonitorSettings(**settings)  # now, and not after the hours in which the data were prepared
+        self._settings = {name: getattr(checked, name) for name in settings}
+        self._risk, self._batch_size = risk, batch_size
         self._monitor: Monitor | None = None
 
     @property

@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import nn
 
-from landscope._checks import check_count, check_kind
+from landscope._checks import check_choice, check_count, check_kind, check_path
 from landscope.adapters.session import Training, TrainingSession
 from landscope.errors import InputError, LandscopeError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
-from landscope.recorder.tables import Encoding
+from landscope.recorder.tables import ENCODINGS, Encoding, check_encoding
 from landscope.sharded import has_parts
-from landscope.sketch import CountSketch
+from landscope.sketch import CountSketch, check_sketch
 from landscope.study.following import StudyFollower
 from landscope.study.recording import StudyRecorder
 from landscope.study.study import Study
@@ -73,7 +73,7 @@ class RecorderSession(RecordingSession):
         sketch: Numbers of a row in place of all weights, see :class:`landscope.TrajectoryRecorder`.
 
     Raises:
-        InputError: If ``every`` is not a positive integer.
+        InputError: If ``every`` is not a positive integer, or rows cannot be stored in this encoding or sketch.
     """
 
     def __init__(
@@ -86,7 +86,11 @@ class RecorderSession(RecordingSession):
         sketch: int | CountSketch | None = None,
     ) -> None:
         super().__init__(select, every)
-        self._path, self._encoding, self._sketch = path, encoding, sketch
+        check_encoding(encoding, path, sketch)
+        if sketch is not None:
+            check_sketch(sketch)
+        self._path = None if path is None else check_path("path", path)
+        self._encoding, self._sketch = encoding, sketch
 
     @property
     def space(self) -> ParameterSpace:
@@ -157,6 +161,7 @@ class StudySession(RecordingSession):
         encoding: Encoding = "exact",
     ) -> None:
         super().__init__(select, every)
+        check_choice("encoding", encoding, ENCODINGS)
         self._encoding: Encoding = encoding
         self.study = check_kind("the study", study, Study, hint='Pass ls.Study("folder", model, ...).')
         self._model: nn.Module = study.model

@@ -24,9 +24,11 @@ from landscope.cli.shared import (
 )
 from landscope.errors import InputError
 from landscope.reproduction.experiment.settings import Settings
+from landscope.wording import without_nan
 
 if TYPE_CHECKING:
     from landscope.reproduction.figures.figure import Figure
+    from landscope.reproduction.reproduce import Reproduction
 
 __all__ = ["reproduce"]
 
@@ -87,8 +89,21 @@ def reproduce(
     if as_json:
         print((folder / "numbers.json").read_text(encoding="utf-8"), end="")
     else:
-        Console().print(claims_table(results.judgements))
+        _print_results(results)
         print(f"Numbers: {folder / 'claims.md'}\nReport: {folder / 'report.html'}")
+
+
+def _print_results(results: Reproduction) -> None:
+    """The claims; where a figure judges each of its cases on its own, the tables of its sections."""
+    if results.judgements:
+        Console().print(claims_table(results.judgements))
+        return
+    for section in results.sections:
+        if section.rows:
+            table = Table(*section.headings, title=section.title, title_justify="left")
+            for row in section.rows:
+                table.add_row(*map(without_nan, row))
+            Console().print(table, section.text, "", sep="\n")
 
 
 def _print_figures() -> None:

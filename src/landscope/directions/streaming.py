@@ -13,6 +13,7 @@ from landscope.directions.directions import Directions
 from landscope.directions.moving import ROUNDING
 from landscope.errors import InputError
 from landscope.results import stamp
+from landscope.shown import in_lines
 
 __all__ = ["StreamingModes"]
 
@@ -73,6 +74,9 @@ class StreamingModes:
         self._squares = torch.zeros(0, dtype=torch.float64)
         self._weight = self._left_out = self._other = 0.0
         self._merged = 0
+
+    def __repr__(self) -> str:
+        return in_lines("StreamingModes", n_modes=self.n_modes, memory=self._memory, n_rows=self.n_rows)
 
     @property
     def n_rows(self) -> int:

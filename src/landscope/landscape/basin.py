@@ -23,6 +23,7 @@ from landscope._checks import (
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.protocols import LossLandscape
+from landscope.shown import ShownByField
 
 __all__ = ["Basin", "basin", "layer_scale"]
 
@@ -33,8 +34,8 @@ _NARROWEST, _WIDEST = 2.0**-20, 4.0
 _FIRST, _FAR = 0.5, 50.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Basin:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Basin(ShownByField):
     r"""Points about a minimum where the mean loss is ``ratio`` times as large as at the minimum.
 
     Args:

@@ -11,14 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.errors import InputError
+from landscope.shown import ShownByField
 
 __all__ = ["LossForms", "loss_forms"]
 
 _FEWEST = 5
 
 
-@dataclasses.dataclass(frozen=True)
-class LossForms:
+@dataclasses.dataclass(frozen=True, repr=False)
+class LossForms(ShownByField):
     """How well three forms of the loss along a line predict points that were left out.
 
     Args:

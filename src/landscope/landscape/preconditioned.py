@@ -15,6 +15,7 @@ from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainBatchLines, PlainLines
 from landscope.protocols import BatchLines, Ensemble, Lines, LossLandscape
 from landscope.results import Result, stamp
+from landscope.shown import in_lines
 
 __all__ = ["Preconditioned", "PreconditionedMinibatches", "Preconditioner", "adam_preconditioner"]
 
@@ -114,6 +115,9 @@ class Preconditioned:
         self._landscape, self._scale = landscape, scale
         if start is not None:
             self.w0: Float[Tensor, " N"] = start * scale.to(start)
+
+    def __repr__(self) -> str:
+        return in_lines(type(self).__name__, scale=self._scale, of=self._landscape)
 
     def hessian_vector_product(self, u: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """The product of the Hessian in u, S^-1 H S^-1, and a vector."""

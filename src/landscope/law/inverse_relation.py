@@ -16,6 +16,7 @@ from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness, flatness
 from landscope.law.exponents import Exponents, measure_exponents, ranks_to_measure, variance_flatness
 from landscope.protocols import LossLandscape, ProgressCallback, silent
+from landscope.shown import in_lines
 from landscope.surrogates.shuffled import shuffled_increments
 from landscope.trajectory import Trajectory, check_fresh
 
@@ -91,6 +92,12 @@ class InverseRelation:
         _check_taken_at(landscape, self._w0)
         self._fit_modes, self._n_modes, self._spectrum_ranks = fit_modes, n_modes, spectrum_ranks
         self._rtol, self._ratio, self._progress = rtol, ratio, progress
+
+    def __repr__(self) -> str:
+        return in_lines(
+            "InverseRelation", window=self._window, fresh=self._fresh, fit_modes=self._fit_modes, ratio=self._ratio,
+            landscape=type(self._landscape).__name__,
+        )  # fmt: skip
 
     def in_sample(self) -> Exponents:
         """Along the window's own modes."""

@@ -31,7 +31,7 @@ def described(memory: HoldsTasks, tasks: HeldTasks) -> str:
         "replay": _replay(memory.replay),
     }
     width = max(map(len, facts))
-    head = f"{type(memory).__name__} of {dim:,} weights in {len(memory.space.names)} parameters"
+    head = f"{type(memory).__name__} of {memory.space.in_words}"
     return "\n".join([head, *(f"  {name:<{width}}  {text}" for name, text in facts.items())])
 
 

@@ -10,8 +10,8 @@ from landscope.errors import InputError
 
 __all__ = ["check_pickles"]
 
-_COPIERS = ("copy", "dill", "cloudpickle")
-"""Packages that copy what pickle cannot, such as functions inside others."""
+_COPIERS = {"copy", "dill", "cloudpickle"}
+"""Packages that copy what pickle cannot, such as functions inside others; Ray and joblib hold copies of cloudpickle."""
 
 
 class _Nowhere:
@@ -53,7 +53,7 @@ def check_pickles(memory: Any) -> None:
 def _is_copied() -> bool:
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] in _COPIERS:
+        if not _COPIERS.isdisjoint(frame.f_globals.get("__name__", "").split(".")):
             return True
         frame = frame.f_back
     return False

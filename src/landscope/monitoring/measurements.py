@@ -56,7 +56,7 @@ class Measurements:
         memory: int,
         seed: int,
     ) -> None:
-        self._model, self._optimizer, self._space, self._seed = model, optimizer, risk.space, seed
+        self._model, self._optimizer, self.space, self._seed = model, optimizer, risk.space, seed
         _check_model(model, risk)
         check_optimizer(optimizer, risk.space.names, risk.space.tensors(model))
         self.device = risk.w0.device
@@ -98,13 +98,13 @@ class Measurements:
     @contextlib.contextmanager
     def at(self, step: int) -> Generator[Callable[[str], dict[str, float]]]:
         """Measure at the weights after a step, by a function of the name of a quantity."""
-        w, rate = self._space.flatten(self._model).to(self.device), self._learning_rate()
+        w, rate = self.space.flatten(self._model).to(self.device), self._learning_rate()
         with torch.enable_grad(), self._following.now() as risk:
             point = Point(step, w.to(risk.w0), risk, self._ensemble, rate, self._seed)
             yield lambda name: self._measure(name, point)
 
     def _learning_rate(self) -> float:
-        selected = {id(tensor) for tensor in self._space.tensors(self._model)}
+        selected = {id(tensor) for tensor in self.space.tensors(self._model)}
         groups = self._optimizer.param_groups
         return shared_rate([group for group in groups if any(id(one) in selected for one in group["params"])])
 

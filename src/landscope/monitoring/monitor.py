@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from landscope._checks import check_choice, check_count, check_hooked, check_kind, check_path, check_seed, check_share
+from landscope._checks import check_hooked, check_kind
 from landscope.directions.directions import Directions
 from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.files.atomic import make_folder
@@ -21,13 +21,14 @@ from landscope.monitoring.budget import Budget
 from landscope.monitoring.history import MonitorHistory, Numbers
 from landscope.monitoring.measurements import Measurements
 from landscope.monitoring.open_sinks import OpenSinks
-from landscope.monitoring.quantities import MULTIPLES, QUANTITIES, WEIGHTS
-from landscope.monitoring.sinks import sinks_of
+from landscope.monitoring.quantities import MULTIPLES, WEIGHTS
+from landscope.monitoring.settings import MonitorSettings
 from landscope.notices import warn
 from landscope.optimizer_steps import ends_step
 from landscope.processes import is_first_process
 from landscope.results import stamp
 from landscope.risk.empirical import EmpiricalRisk
+from landscope.shown import in_lines
 from landscope.storage.archive import load, save
 from landscope.wording import error_text
 
@@ -75,9 +76,10 @@ class Monitor:
         optimizer: Its optimiser.
         risk: The loss of the model on its training data; its selected weights are monitored.
         batch_size: Samples of a minibatch, as in the training; None for the batches of the data as they are.
-        budget: Largest share of the training time for measurements, above 0 and at most 1.
-        every: Steps between measurements in place of a budget, for numbers at the same steps in every run: one number,
-            or one by quantity, as ``{"loss": 10, "sharpness": 1000}``; others are then not measured.
+        budget: Largest share of the training time for measurements, above 0 and at most 1; 0.05 by default.
+        every: Steps between measurements in place of a budget, however long they take, for numbers at the same steps in
+            every run: one number, or one by quantity, as ``{"loss": 10, "sharpness": 1000}``; others are then not
+            measured.
         to: Where the numbers go to: ``"tensorboard"``, ``"wandb"``, ``"trackio"``, ``"mlflow"``, ``"terminal"``, a
             function ``f(name, value, step)``, an object with ``add_scalar`` or ``log``, or several of these. A sink
             that fails is left out with a warning.
@@ -90,9 +92,9 @@ class Monitor:
         seed: Random seed of the probe samples, the minibatches and the iterations.
 
     Raises:
-        InputError: If an argument is of another kind or out of its range, the optimiser lacks selected parameters, the
-            risk is of another model or on another device, each process has a part of the model only (FSDP2, tensor
-            parallelism), or the package of a sink is not installed.
+        InputError: If an argument is of another kind or out of its range, a budget and ``every`` are given, the
+            optimiser lacks selected parameters, the risk is of another model or on another device, each process has a
+            part of the model only (FSDP2, tensor parallelism), or the package of a sink is not installed.
         StorageError: If ``path`` holds a history already, or is no folder in which files can be made.
 
     Warns:
@@ -122,7 +124,7 @@ class Monitor:
         risk: EmpiricalRisk,
         *,
         batch_size: int | None,
-        budget: float = 0.05,
+        budget: float | None = None,
         every: int | Mapping[str, int] | None = None,
         to: Any = (),
         path: str | Path | None = None,
@@ -133,19 +135,19 @@ class Monitor:
         first_step: int = 1,
         seed: int = 0,
     ) -> None:
-        self._share = check_share("budget", budget, hint="Write 5 % as 0.05.")
-        self._every = _steps_between(every)
-        names = _checked_names(quantities, self._every)
-        self._path = None if path is None else check_path("path", path)
-        self._openers = sinks_of(to, self._path)
+        self._settings = settings = MonitorSettings(
+            budget=budget, every=every, to=to, path=path, quantities=quantities, n_samples=n_samples, n_modes=n_modes,
+            memory=memory, first_step=first_step, seed=seed,
+        )  # fmt: skip
+        self._share, self._every, self._path = settings.share, settings.steps_between, settings.folder
         check_kind("risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(model, criterion, data).")
-        self._optimizer, self._settings = check_hooked(optimizer), {"seed": check_seed(seed), "every": every}
+        self._optimizer = check_hooked(optimizer)
         self._measurements = Measurements(
-            model, optimizer, risk, names,
+            model, optimizer, risk, settings.names,
             batch_size=batch_size, n_samples=n_samples, n_modes=n_modes, memory=memory, seed=seed,
         )  # fmt: skip
         self._measures = is_first_process()
-        self._first = check_count("first_step", first_step)
+        self._first = first_step
         self._step = self._first - 1
         self._numbers, self._budget = Numbers(), self._new_budget()
         self._take_up_history()
@@ -170,6 +172,12 @@ class Monitor:
             )  # fmt: skip
         self._numbers.add_history(load(self._path / HISTORY_FILE, MonitorHistory), self._first)
 
+    def __repr__(self) -> str:
+        pace = {"budget": f"{100 * self._share:g} %"} if self._every is None else {"every": self._settings.every}
+        return in_lines(
+            f"Monitor of {self._measurements.space.in_words}", quantities=self._settings.names, **pace, step=self._step,
+        )  # fmt: skip
+
     def __enter__(self) -> Monitor:
         if self._state != "new":
             raise InputError(
@@ -180,7 +188,7 @@ class Monitor:
         if not self._measures:
             return self
         with contextlib.ExitStack() as stack:
-            self._sinks = stack.enter_context(OpenSinks(self._openers))
+            self._sinks = stack.enter_context(OpenSinks(self._settings.openers))
             stack.callback(self._optimizer.register_step_post_hook(self._after_step).remove)
             self._entered = stack.pop_all()
         self._budget = self._new_budget()
@@ -254,7 +262,7 @@ class Monitor:
             training_seconds=training,
             measuring_seconds=measuring,
             budget=self._share if self._every is None else math.nan,
-            provenance=stamp(**self._settings),
+            provenance=stamp(seed=self._settings.seed, every=self._settings.every),
         )
 
     @property
@@ -326,30 +334,3 @@ class Monitor:
     def _wait_for_device(self) -> None:
         if self._measurements.device.type != "cpu":
             torch.accelerator.synchronize(self._measurements.device)
-
-
-def _steps_between(every: int | Mapping[str, int] | None) -> dict[str, int] | None:
-    """Steps between measurements of each quantity; None where a budget chooses them."""
-    if every is None:
-        return None
-    if not isinstance(every, Mapping):
-        return dict.fromkeys(QUANTITIES, check_count("every", every))
-    return {
-        check_choice("a quantity of every", name, QUANTITIES): check_count(f"every[{name!r}]", steps)
-        for name, steps in every.items()
-    }
-
-
-def _checked_names(quantities: Iterable[str] | None, every: Mapping[str, int] | None) -> tuple[str, ...]:
-    chosen = QUANTITIES if quantities is None else (quantities,) if isinstance(quantities, str) else tuple(quantities)
-    for name in chosen:
-        check_choice("quantities", name, QUANTITIES)
-    names = tuple(name for name in chosen if every is None or name in every)
-    if not names:
-        raise InputError(expected="at least one quantity", got="none", hint=f"Choose of {', '.join(QUANTITIES)}.")
-    if "temperature" in names and "motion" not in names:
-        raise InputError(
-            expected='"motion" beside "temperature", which is measured along the modes of the motion',
-            got=", ".join(names), hint="Add it, or leave the temperature out.",
-        )  # fmt: skip
-    return names

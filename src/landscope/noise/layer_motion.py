@@ -11,6 +11,7 @@ from torch import Tensor
 from landscope._checks import check_count, check_vector
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
+from landscope.shown import in_lines
 
 __all__ = ["LayerMotion"]
 
@@ -59,6 +60,9 @@ class LayerMotion:
         self._sum: Tensor | None = None
         self._squares = torch.zeros(len(names), dtype=torch.float64)
         self._weight = self._steps = self._steps_of_squares = 0.0
+
+    def __repr__(self) -> str:
+        return in_lines(f"LayerMotion of {self._space.in_words}", layers=self.layers, step=self._step)
 
     @torch.no_grad()
     def add(self, step: int, w: Float[Tensor, " N"]) -> None:

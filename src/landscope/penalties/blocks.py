@@ -29,6 +29,7 @@ from landscope.penalties.products import SumOfProducts
 from landscope.penalties.questions import Asking, answered, asking_step, gradient_of, together, value_of
 from landscope.penalties.state import check_keys, penalty_from
 from landscope.protocols import Penalty
+from landscope.shown import ShownByField, counted
 
 __all__ = ["PartPenalty", "PenaltySum", "load_penalty"]
 
@@ -41,8 +42,8 @@ _RESIDUAL_OF_EACH, _STEPS_OF_EACH = 1e-3, 200
 
 
 @in_full_precision
-@dataclasses.dataclass(frozen=True)
-class PartPenalty:
+@dataclasses.dataclass(frozen=True, repr=False)
+class PartPenalty(ShownByField):
     """A penalty on some entries of w, such as the weights of a layer; all other weights are free.
 
     Args:
@@ -69,15 +70,12 @@ class PartPenalty:
 
     def __post_init__(self) -> None:
         check_count("dim", self.dim)
-        if (
-            self.columns.shape != (self.part.dim,)
-            or not 0 <= int(self.columns.min()) <= int(self.columns.max()) < self.dim
-        ):
+        columns = self.columns
+        if columns.shape != (self.part.dim,) or not 0 <= int(columns.min()) <= int(columns.max()) < self.dim:
             raise InputError(
-                expected=f"{self.part.dim} columns, each below {self.dim}",
+                expected=f"{self.part.dim} columns, each below {self.dim}", hint="Pass indices of these weights in w.",
                 got=f"shape {tuple(self.columns.shape)}, up to {int(self.columns.max())}",
-                hint="Pass the indices of these weights in w.",
-            )
+            )  # fmt: skip
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The penalty V(w); differentiable by torch."""
@@ -152,7 +150,7 @@ class PartPenalty:
 
 
 @in_full_precision
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class PenaltySum:
     """A sum of quadratic penalties of any type: V(w) = sum_t V_t(w).
 
@@ -175,6 +173,9 @@ class PenaltySum:
 
     parts: tuple[Penalty, ...]
 
+    def __repr__(self) -> str:
+        return f"PenaltySum over {self.dim:,} weights: {counted(getattr(part, 'part', part) for part in self.parts)}"
+
     def __post_init__(self) -> None:
         if not self.parts:
             raise InputError(expected="at least one penalty", got="none", hint="Pass the penalties of earlier tasks.")
@@ -182,13 +183,11 @@ class PenaltySum:
             check_kind("each part", part, Penalty, hint="Pass a tuple of penalties.")
         kinds = {(part.dim, names) for part in self.parts for names in [part.parameters] if names}
         if len({part.dim for part in self.parts}) > 1 or len(kinds) > 1:
+            found = sorted(f"{part.dim} of {'; '.join(part.parameters) or 'unnamed'}" for part in self.parts)
             raise InputError(
-                expected="penalties on the same weights",
-                got=", ".join(
-                    sorted(f"{part.dim} of {'; '.join(part.parameters) or 'unnamed'}" for part in self.parts)
-                ),
+                expected="penalties on the same weights", got=", ".join(found),
                 hint="Use the same selection of the same model for all tasks.",
-            )
+            )  # fmt: skip
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The penalty V(w); differentiable by torch."""

@@ -24,6 +24,7 @@ from landscope.penalties.step_bound import largest_step_size
 from landscope.penalties.warnings import WarnsIfUnused, warn, warn_of_statistics
 from landscope.protocols import Penalty
 from landscope.sharded import assign, whole
+from landscope.shown import in_lines
 from landscope.step_size import MovedWeights, StepSizes
 
 __all__ = ["ProximalSteps", "check_optimizer", "times_held"]
@@ -162,6 +163,12 @@ class ProximalSteps(WarnsIfUnused):
             "landscope.ProximalSteps was made but never entered, so it took no step; write `with "
             "ls.ProximalSteps(...):`"
         )
+
+    def __repr__(self) -> str:
+        return in_lines(
+            f"ProximalSteps over {self.space.in_words}", penalty=type(self.penalty).__name__,
+            optimizer=type(self._optimizer).__name__, every=self.every, active=self._hook is not None,
+        )  # fmt: skip
 
     def __enter__(self) -> ProximalSteps:
         self._unused = ""  # also where an error follows: it was entered

@@ -31,6 +31,7 @@ from landscope.recorder.checks import (
 from landscope.recorder.room import Room
 from landscope.recorder.sinks import DiskSink, FollowingSink, MemorySink
 from landscope.recorder.tables import Encoding, bytes_of_a_row, check_encoding
+from landscope.shown import in_lines
 from landscope.sketch import CountSketch, sketch_of
 from landscope.trajectory import Trajectory, stored_dtype
 
@@ -175,6 +176,11 @@ class TrajectoryRecorder:
             held = [group for group in groups if any(id(parameter) in selected for parameter in group["params"])]
             self._seen = (groups, len(groups), held)
         return self._seen[2]
+
+    def __repr__(self) -> str:
+        where = "memory" if self._room.path is None else str(self._room.path)
+        head = f"TrajectoryRecorder of {self.space.in_words}"
+        return in_lines(head, every=self._every, step=self._step, rows_in=where)
 
     def __enter__(self) -> TrajectoryRecorder:
         if self._hook is not None:

@@ -18,6 +18,7 @@ from landscope.errors import InputError
 from landscope.risk.language_model import language_model_losses, token_losses
 from landscope.risk.output_curvature import curvature_slopes, curvature_times
 from landscope.risk.outputs import Outputs
+from landscope.shown import name_of
 
 __all__ = ["Answers", "ClassAnswers", "DistributionAnswers", "NegativeLogLikelihood", "NumberAnswers", "answers_of"]
 
@@ -256,6 +257,9 @@ class NegativeLogLikelihood:
 
     def __init__(self, distribution: Callable[[Any], Distribution]) -> None:
         self.distribution = distribution
+
+    def __repr__(self) -> str:
+        return f"NegativeLogLikelihood(distribution={name_of(self.distribution)})"
 
     def __call__(self, outputs: Any, targets: Any) -> Tensor:
         """The loss of each sample.

@@ -41,6 +41,7 @@ from landscope.risk.running_statistics import running_statistics, updating_layer
 from landscope.risk.sampled import SampledRisk
 from landscope.risk.traced_blocks import fastest_losses, traced_lines
 from landscope.risk.weighted_losses import total_weight
+from landscope.shown import name_of
 
 __all__ = ["EmpiricalRisk"]
 
@@ -119,7 +120,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
         batch_norm: BatchNorm = "kept",
         count: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._start(model, space, cache_bytes)
+        self._start(model, space, cache_bytes, criterion)
         self._batch_norm = check_choice("batch_norm", batch_norm, get_args(BatchNorm))
         self._class_major = is_plain_cross_entropy(criterion)
         found = prepared_data(model, self._model, self.space, criterion, data, count)
@@ -182,8 +183,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
             9.0
         """
         risk = cls.__new__(cls)
-        risk._start(model, space, cache_bytes)
-        risk._class_major = False
+        risk._start(model, space, cache_bytes, batch_losses)
         private, risk._blocks = prepared_closure(
             model, risk._model, risk.space, batch_losses, data, count=count, conditions=Conditions(mode, seed),
             cache_bytes=risk._cache_bytes,
@@ -191,8 +191,9 @@ class EmpiricalRisk(SampledRisk, HasModel):
         risk._set_model(private)
         return risk
 
-    def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
+    def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int, loss: Any) -> None:
         derivatives.check_autograd()
+        self._loss_name, self._class_major = name_of(loss), False
         self.space = ParameterSpace.of(model, space)
         self._batch_norm = "kept"
         self._answers: Answers | None = None

@@ -99,11 +99,11 @@ class FisherInformation:
         [0.25, 0.25]
     """
 
-    blocks: BlockLosses
-    model: nn.Module
+    blocks: BlockLosses = dataclasses.field(repr=False)
+    model: nn.Module = dataclasses.field(repr=False)
     space: ParameterSpace
-    like: Float[Tensor, " N"]
-    answers: Answers | None = None
+    like: Float[Tensor, " N"] = dataclasses.field(repr=False)
+    answers: Answers | None = dataclasses.field(default=None, repr=False)
     by_layers: bool | None = None
 
     @property

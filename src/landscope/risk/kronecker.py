@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 _PROBED = 8
+_OTHERS = 'Select other weights with select=, or hold these by basin_penalty (method="basin").'
+"""What to do with weights that have no factors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,13 @@ class _Layer:
         else:
             rows = x.reshape(len(x), -1, x.shape[-1])
         return torch.cat([rows, torch.ones_like(rows[..., :1])], dim=-1) if self.with_bias else rows
+
+    def factors(self, count: int, weight: float) -> tuple[Tensor, Tensor]:
+        """The means of both sums; zero where the layer was never called."""
+        m, n = self.columns.shape
+        if not isinstance(self.a, Tensor):
+            return torch.zeros(n, n, dtype=torch.float64), torch.zeros(m, m, dtype=torch.float64)
+        return self.a / count, self.g / weight
 
     def slopes(self, g: Tensor) -> Tensor:
         """The gradients at the outputs as rows, ``[b, positions, m]``."""
@@ -140,7 +149,7 @@ class FactorSums:
         self._layers = _layers(fisher.model, fisher.space, names)
         self._modules = {part.name: part.module for part in self._layers}
         self._source = output_source(fisher.blocks, fisher.model)
-        self._checked, self._count, self._n_points, self._weight = False, 0, 0, 0.0
+        self._checked, self._count, self._n_points, self._weight = set[str](), 0, 0, 0.0
 
     @on_all_data()
     def add(self, w: Float[Tensor, " N"], *, seed: int = 0) -> None:
@@ -160,32 +169,51 @@ class FactorSums:
         for block in range(source.n_blocks):
             outputs, calls = outputs_with_calls(source, fisher.space, w, block, self._modules)
             samples = slopes.axes(outputs.detached(), block)
-            watched = [_add_inputs(layer, calls[layer.name]) for layer in layers]
-            if samples.count > 1 and not self._checked:
-                _check_one_sample_each(layers, watched, outputs, _of_single_samples(slopes, samples, outputs, block))
-                self._checked = True
-            _add_slopes(layers, watched, outputs, slopes.of_block(outputs.detached(), block), samples.count)
+            called = [layer for layer in layers if calls[layer.name] or self._check_unused(layer, w, block)]
+            watched = [_add_inputs(layer, calls[layer.name]) for layer in called]
+            if samples.count > 1 and not self._checked.issuperset(names := {layer.name for layer in called}):
+                _check_one_sample_each(called, watched, outputs, _of_single_samples(slopes, samples, outputs, block))
+                self._checked |= names
+            _add_slopes(called, watched, outputs, slopes.of_block(outputs.detached(), block), samples.count)
             self._count += samples.count
         self._weight = self._weight or fisher.weight(w)  # of the data: the same at all points
         self._n_points += 1
 
     def means(self) -> list[LayerFactors]:
-        """The factors of each layer, as means over all samples and points."""
-        return [
-            LayerFactors(layer.name, layer.columns, layer.a / self._count, layer.g / (self._n_points * self._weight))
-            for layer in self._layers
-        ]
+        """The factors of each layer, as means over all samples and points; zero for a layer that is not used."""
+        n, weight = self._count, self._n_points * self._weight
+        return [LayerFactors(one.name, one.columns, *one.factors(n, weight)) for one in self._layers]
+
+    @property
+    def unused(self) -> set[str]:
+        """The layers that the model has not called so far."""
+        return {layer.name for layer in self._layers if not isinstance(layer.a, Tensor)}
+
+    def _check_unused(self, layer: _Layer, w: Tensor, block: int) -> bool:
+        """Raise where the outputs depend on a layer that is not called: its weights are used in another way."""
+        space, source = self._fisher.space, self._source
+        with torch.enable_grad():
+            parameters = space.unflatten(w.detach().clone().requires_grad_())
+            outputs = source.outputs(parameters, block).tensors
+            own = [parameters[name] for name in space.layers[layer.name]]
+            along = [torch.ones_like(output) for output in outputs]
+            found = torch.autograd.grad(outputs, own, along, allow_unused=True)
+        if any(slope is not None for slope in found):
+            raise InputError(
+                expected="layers that the model calls once, as modules",
+                got=f"{layer.name or type(layer.module).__name__}, whose weights are used without a call of the module",
+                hint=_OTHERS,
+            )
+        return False
 
 
 def _add_inputs(layer: _Layer, calls: Sequence[Call]) -> Tensor:
     """Add the inputs of a layer in one block to its factors; return its outputs."""
     if len(calls) != 1:
-        name = layer.name or type(layer.module).__name__
         raise InputError(
             expected="layers that the model calls once, as modules",
-            got=f"{len(calls)} calls of {name}" if calls else f"{name}, which is not called as a module",
-            hint="Select other weights, or use another penalty.",
-        )
+            got=f"{len(calls)} calls of {layer.name or type(layer.module).__name__}", hint=_OTHERS,
+        )  # fmt: skip
     ((entered, left),) = calls
     layer.a += _product(layer.positions(entered).flatten(0, 1))
     return left
@@ -242,7 +270,7 @@ def _check_one_sample_each(
                 raise InputError(
                     expected="layers whose inputs each belong to one sample",
                     got=f"{layer.name or 'a layer'}, which is called for several samples at once",
-                    hint="Select other weights, or use another penalty.",
+                    hint=_OTHERS,
                 )
             taken[layer.name] = taken[layer.name] | own if layer.name in taken else own
 
@@ -259,7 +287,8 @@ def layers_with_factors(fisher: FisherInformation, w: Float[Tensor, " N"]) -> li
     kind: KroneckerKind = "monte-carlo" if fisher.knows_answers else "empirical"  # the layers are the same for all
 
     def have_factors(names: Sequence[str]) -> bool:
-        return _works(lambda: kronecker_factors(fisher, w, kind, n_draws=1, names=names))
+        sums = FactorSums(fisher, kind, n_draws=1, names=names)
+        return _works(lambda: sums.add(w)) and not sums.unused
 
     return names if have_factors(names) else [name for name in names if have_factors([name])]
 
@@ -294,13 +323,13 @@ def _layer(name: str, module: nn.Module, model: nn.Module, space: ParameterSpace
         raise InputError(
             expected="weights of linear layers, or of 2-d convolutions in one group",
             got=f"{', '.join(sorted(prefix + part for part in selected))} of {type(module).__name__}",
-            hint="Select other weights, or use another penalty.",
+            hint=_OTHERS,
         )
     everything = model.named_parameters(remove_duplicate=False)
     if sum(parameter is module.get_parameter("weight") for _, parameter in everything) > 1:
         raise InputError(
             expected="layers that share no weights", got=f"{name}, tied to another layer",
-            hint="Use another penalty: factors of one layer do not describe a shared weight.",
+            hint=f"Factors of one layer do not describe a shared weight. {_OTHERS}",
         )  # fmt: skip
     columns = space.columns([f"{prefix}weight"]).view(len(module.get_parameter("weight")), -1)
     columns = columns.T if is_transposed_linear(module) else columns

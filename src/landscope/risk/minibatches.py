@@ -18,6 +18,7 @@ from landscope.protocols import BatchLines, ProgressCallback, silent
 from landscope.risk.derivatives import gradient_of, hessian_product_of
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, on_all_data
 from landscope.risk.sample_sums import PartLines
+from landscope.shown import in_lines
 
 if TYPE_CHECKING:
     from landscope.risk.sampled import SampledRisk
@@ -63,6 +64,9 @@ class MinibatchRisk:
                 got=f"{nothing} of {len(self.weights)} with ignored targets only",
                 hint="Use larger minibatches, another seed, or leave out samples without targets.",
             )
+
+    def __repr__(self) -> str:
+        return in_lines("MinibatchRisk", n_batches=self.n_batches, n_left_out=self.n_left_out, of=self._risk)
 
     @property
     def n_batches(self) -> int:

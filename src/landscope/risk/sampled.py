@@ -7,7 +7,7 @@ import functools
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscope.full_precision import in_full_precision
 from landscope.parameters import ParameterSpace
@@ -17,6 +17,7 @@ from landscope.risk.evaluation import BlockLosses, TracedLosses, on_all_data
 from landscope.risk.joined_batches import JoinedLosses
 from landscope.risk.minibatches import MinibatchRisk, check_kept_batches, partition
 from landscope.risk.sample_sums import Samples
+from landscope.shown import in_lines
 
 __all__ = ["SampledRisk"]
 
@@ -27,7 +28,17 @@ class SampledRisk(abc.ABC):
 
     space: ParameterSpace
     w0: Float[Tensor, " N"]
+    _model: nn.Module
+    _loss_name: str
     _blocks: BlockLosses
+
+    def __repr__(self) -> str:
+        counts = [self._blocks.count(block) for block in range(self._blocks.n_blocks)]
+        data = {"blocks of data": len(counts)} if None in counts else {"samples": sum(filter(None, counts))}
+        return in_lines(
+            f"{type(self).__name__}, the loss over {self.space.in_words}",
+            model=type(self._model).__name__, loss=self._loss_name, **data,
+        )  # fmt: skip
 
     @abc.abstractmethod
     def checked(self, name: str, w: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from landscope.law.exponents import Exponents
@@ -42,8 +43,10 @@ def exponent_rows(analysis: Analysis) -> list[Exponents]:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ExponentTable(TextTable):
-    """Exponents of a study, one row for each set of directions and window.
+class ExponentTable(TextTable, Mapping[str, Exponents]):
+    """Exponents of a study, one row for each set of directions and window; a mapping of the names to the rows.
+
+    Several rows may have one name, as the draws of a null do: the mapping gives the first, ``rows`` has all.
 
     Args:
         rows: All rows; the first is the window along its own modes.
@@ -64,7 +67,13 @@ class ExponentTable(TextTable):
         for row in self.rows:
             if row.name == name:
                 return row
-        raise KeyError(f"no row {name!r}; the rows are {', '.join(dict.fromkeys(row.name for row in self.rows))}")
+        raise KeyError(f"no row {name!r}; the rows are {', '.join(self)}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(row.name for row in self.rows))
+
+    def __len__(self) -> int:
+        return len(set(self))
 
     def cells(self) -> list[list[str]]:
         """Names and numbers as text."""

@@ -252,6 +252,9 @@ class StudyPlots:
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
 
+    def __repr__(self) -> str:
+        return f"StudyPlots: each figure is a call; dir(...) lists the {len(FIGURES)} names"
+
     def __dir__(self) -> list[str]:
         return sorted(FIGURES)
 

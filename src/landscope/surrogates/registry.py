@@ -10,6 +10,7 @@ from typing import Any
 
 from landscope._checks import check_choice
 from landscope.directions.directions import Directions
+from landscope.shown import ShownByField
 from landscope.surrogates.definitions import OTHER_NULLS, Definition
 from landscope.surrogates.random_walks import random_walk_like
 from landscope.surrogates.relaxation import ornstein_uhlenbeck
@@ -18,8 +19,8 @@ from landscope.surrogates.sign_flips import sign_flipped_epochs
 from landscope.trajectory import Trajectory
 
 
-@dataclasses.dataclass(frozen=True)
-class Surrogate:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Surrogate(ShownByField):
     """A null or control that is made of a window alone.
 
     Args:

@@ -152,9 +152,9 @@ def test_training_resumes_inside_the_search_and_inside_the_windows(tmp_path, mon
     """Stop the training after chosen epochs by an error, and compare with an undisturbed one."""
     from landscope.reproduction.experiment import train as stage
 
-    monkeypatch.setattr(stage, "_SAVE_EVERY_SECONDS", 0.0)
     undisturbed, disturbed = (begun(tmp_path / name, momentum=0.5) for name in "ab")
     undisturbed.analyse(QuietReporter(), until="train")
+    monkeypatch.setattr(stage, "_SAVE_EVERY_SECONDS", 0.0)
     original = stage.evaluate
     for epochs in (7, 15, 5):  # ends in the search, in the window, and in the fresh data
         calls = 0
@@ -252,12 +252,13 @@ def test_what_cannot_work_fails_before_training(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("damage", ["deleted", "shorter", "state", "model", ""])
-def test_a_stopped_training_begins_again_where_something_is_lost_and_goes_on_otherwise(tmp_path, monkeypatch, damage):
+def test_a_stopped_training_begins_again_where_something_is_lost_and_goes_on_otherwise(
+    small_run, tmp_path, monkeypatch, damage
+):
     from landscope.reproduction.experiment import train as stage
 
     monkeypatch.setattr(stage, "_SAVE_EVERY_SECONDS", 0.0)
-    undisturbed, disturbed = (begun(tmp_path / name) for name in "ab")
-    undisturbed.analyse(QuietReporter(), until="train")
+    disturbed = begun(tmp_path / "run")
     original, calls = stage.evaluate, 0
 
     def evaluate(*arguments):
@@ -285,5 +286,5 @@ def test_a_stopped_training_begins_again_where_something_is_lost_and_goes_on_oth
     monkeypatch.setattr(reporter, "note", said.append)
     disturbed.analyse(reporter, until="train")
     assert any("the training begins again" in line for line in said) is bool(damage)
-    weights = [ls.open_trajectory(run.path / "trajectory").weights for run in (undisturbed, disturbed)]
+    weights = [ls.open_trajectory(run.path / "trajectory").weights for run in (small_run, disturbed)]
     assert torch.equal(*weights)

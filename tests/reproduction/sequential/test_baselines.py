@@ -1,7 +1,5 @@
 """Baselines beside slow and obvious twins, and every method in every scenario."""
 
-import contextlib
-
 import pytest
 import torch
 from torch import nn
@@ -35,23 +33,29 @@ def loss_of_the_first_task(model):
         return float(CRITERION(model(inputs), labels))
 
 
+@pytest.fixture(scope="module")
+def forgotten():
+    """The loss of the first task after the second one, learnt without a memory."""
+    model, generator = network(), torch.Generator().manual_seed(1)
+    optimizer = sgd(model)
+    for number, steps in enumerate((800, 100)):
+        learn(model, optimizer, task(number), steps, generator)
+    return loss_of_the_first_task(model)
+
+
 @pytest.mark.parametrize("name", list(MEMORIES))
-def test_all_keep_something_behind_one_protocol(name):
-    losses = {}
-    for held in (False, True):
-        model = network()
-        memory, optimizer, generator = MEMORIES[name](model), sgd(model), torch.Generator().manual_seed(1)
-        assert isinstance(memory, Memory)
-        assert memory.n_stored == 0
-        for number, steps in enumerate((800, 100)):
-            with memory.training(optimizer) if held else contextlib.nullcontext():
-                learn(model, optimizer, task(number), steps, generator)
-            if held:
-                memory.consolidate(CRITERION, task(number))
-        losses[held] = loss_of_the_first_task(model)
-        assert not optimizer._optimizer_step_pre_hooks
-        assert not optimizer._optimizer_step_post_hooks
-    assert losses[True] < 0.7 * losses[False]
+def test_all_keep_something_behind_one_protocol(name, forgotten):
+    model = network()
+    memory, optimizer, generator = MEMORIES[name](model), sgd(model), torch.Generator().manual_seed(1)
+    assert isinstance(memory, Memory)
+    assert memory.n_stored == 0
+    for number, steps in enumerate((800, 100)):
+        with memory.training(optimizer):
+            learn(model, optimizer, task(number), steps, generator)
+        memory.consolidate(CRITERION, task(number))
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
+    assert loss_of_the_first_task(model) < 0.7 * forgotten
     assert memory.n_stored > 0
 
 
@@ -231,11 +235,23 @@ def learn_scenario(name, method, strength):
     return train_sequentially(SelectedOutputs(body(n_outputs(tasks))), tasks, settings, TRAINING)
 
 
-@pytest.mark.parametrize("scenario", list(SCENARIOS))
-@pytest.mark.parametrize(("method", "strength"), [
-    ("none", None), ("joint", None), ("ldc-floor", 4.0), ("ewc", 100.0), ("mas", 1.0), ("si", 10.0),
-    ("gpm", 0.97), ("ogd", None), ("replay", None),
-])  # fmt: skip
+METHODS = {
+    "none": None, "joint": None, "ldc-floor": 4.0, "ewc": 100.0, "mas": 1.0, "si": 10.0, "gpm": 0.97, "ogd": None,
+    "replay": None,
+}  # fmt: skip
+SAME_HEAD = {"none", "ldc-floor", "replay"}
+"""Of permuted inputs, which differ from other domains in the data alone, a few methods are enough."""
+
+
+@pytest.mark.parametrize(
+    ("scenario", "method", "strength"),
+    [
+        (scenario, method, strength)
+        for scenario in SCENARIOS
+        for method, strength in METHODS.items()
+        if scenario != "permuted" or method in SAME_HEAD
+    ],
+)
 def test_every_method_learns_every_scenario(scenario, method, strength):
     found = learn_scenario(scenario, method, strength)
     assert found.error.shape == (3, 3)

@@ -1,5 +1,6 @@
 """``landscope continual``: shows, keeps, adds, and refuses what makes no sense."""
 
+import functools
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from landscope.cli import main
 from landscope.errors import LandscopeWarning
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.sequential import command as sequential
 
 JOINT = ("--methods", "joint", "--max-epochs", "3", "--window-epochs", "1")
 FEW = ("--max-epochs", "3", "--window-epochs", "1")
@@ -24,6 +26,13 @@ def continual(capsys, tmp_path):
         return stopped.value.code, printed.out, printed.err
 
     return command
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Tasks are learnt for a few steps, in place of 500 at least: for tests that do not look at what is learnt."""
+    prepare = functools.partial(sequential.prepare_class_tasks, window_steps=20, pretraining_epochs=3)
+    monkeypatch.setattr(sequential, "prepare_class_tasks", prepare)
 
 
 def test_the_command_shows_keeps_and_adds(continual, tmp_path):
@@ -80,6 +89,7 @@ def test_the_length_of_training_is_chosen(continual, tmp_path):
     assert "at most 1 epochs, and a window of 600 more" in page
 
 
+@pytest.mark.usefixtures("short")
 def test_a_refused_command_leaves_the_folder_free(continual):
     assert continual("--tasks", "0,1;1,2")[0] == 2
     assert continual("--tasks", "0,1;77,2")[0] == 2
@@ -92,6 +102,7 @@ def test_settings_that_the_command_does_not_take_are_refused_from_a_file_too(con
     assert (code, "momentum" in err) == (2, True)
 
 
+@pytest.mark.usefixtures("short")
 def test_a_folder_of_tasks_is_no_folder_of_a_run(continual, capsys, tmp_path):
     folder = tmp_path / "continual"
     assert continual(*JOINT)[0] == 0
@@ -119,12 +130,14 @@ def test_a_folder_of_something_else_is_left_alone(continual, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("short")
 def test_methods_without_modes_run_once_whatever_number_is_asked_for(continual, tmp_path):
     assert continual("--methods", "l2:0.1", *FEW)[0] == 0
     assert continual("--methods", "l2:0.1", "--n-modes", "30", *FEW)[0] == 0
     assert len(list((tmp_path / "continual").glob("continual-l2*"))) == 1
 
 
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("content", ["{", None])
 def test_the_results_know_the_tasks_whose_note_is_lost(continual, tmp_path, content):
     assert continual(*JOINT)[0] == 0

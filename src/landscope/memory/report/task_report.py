@@ -23,7 +23,7 @@ from landscope.wording import dash_for_nan
 __all__ = ["TaskReport", "report_of"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TaskReport:
     """What was measured of a model that learns tasks one after another.
 
@@ -59,6 +59,8 @@ class TaskReport:
                 "–: not measured at the time; memory.report(...) with all tasks after each training measures it"
             )
         return "\n".join([head, *rows, *said])
+
+    __repr__ = __str__
 
 
 def report_of(

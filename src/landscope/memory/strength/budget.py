@@ -19,6 +19,7 @@ from landscope.penalties.warnings import warn
 from landscope.processes import means_over_processes
 from landscope.risk.eval_mode import in_eval_mode
 from landscope.risk.running_statistics import copied_statistics, lerped_statistics, set_statistics, with_statistics
+from landscope.shown import in_lines
 
 __all__ = ["Budget"]
 
@@ -107,6 +108,12 @@ class Budget:
         self.predicted = 0.0
         self.is_latest = False
         """Whether the latest measurement was made where a task or a training ended."""
+
+    def __repr__(self) -> str:
+        return in_lines(
+            f"Budget of {100 * self.rise:g} %", absolute=self.absolute, every=self.every, at_end=self.at_end,
+            measured=self.measure is not None, factor=self.factor,
+        )  # fmt: skip
 
     @property
     def allowed(self) -> float:

@@ -12,7 +12,7 @@ from landscope.errors import InputError
 from landscope.monitoring.sinks.given import CallbackSink, LogSink, WriterSink
 from landscope.monitoring.sinks.sink import Sink
 
-__all__ = ["NAMES", "sinks_of"]
+__all__ = ["NAMES", "several", "sinks_of"]
 
 _HOMES = {
     "tensorboard": ("TensorBoardSink", "tensorboard"),
@@ -35,8 +35,13 @@ def sinks_of(to: Any, path: Path | None) -> list[tuple[str, Callable[[], Sink]]]
     Raises:
         InputError: If one is none of these, or its package is not installed.
     """
-    several = isinstance(to, Iterable) and not isinstance(to, str) and not _is_sink(to)
-    return [_opener(one, path) for one in (to if several else [to])]
+    return [_opener(one, path) for one in several(to)]
+
+
+def several(to: Any) -> tuple[Any, ...]:
+    """One sink, or several, as a tuple."""
+    are_several = isinstance(to, Iterable) and not isinstance(to, str) and not _is_sink(to)
+    return tuple(to) if are_several else (to,)
 
 
 def _is_sink(value: Any) -> bool:

@@ -125,7 +125,8 @@ def sections(plan: Plan) -> list[Section]:
         ("psi and what could make it.", _psi_of_cases, "Every seed is a point."),
         ("Growing windows.", _psi_of_lengths, "First seed of each case, along eigenvectors of the curvature."),
     ]
-    main = Section(key, title, _ALONG_MODES, *table(_MODE_COLUMNS, found), [], values, plots_of(pictures, found))
+    text = f"{_ALONG_MODES} {_left_out(plan)}".strip()
+    main = Section(key, title, text, *table(_MODE_COLUMNS, found), [], values, plots_of(pictures, found))
     further = (
         ("curvature", "The same along eigenvectors of the curvature", _ALONG_CURVATURE, _CURVATURE_COLUMNS),
         ("amplitude", "The size of the fluctuations", _AMPLITUDE, _AMPLITUDE_COLUMNS),
@@ -142,6 +143,11 @@ def sections(plan: Plan) -> list[Section]:
 
 def _cases(plan: Plan) -> tuple[_Case, ...]:
     return _PERCEPTRONS[:2] if plan.quick else (*_PERCEPTRONS, *_OTHERS)
+
+
+def _left_out(plan: Plan) -> str:
+    missing = [case.title for case in (*_PERCEPTRONS, *_OTHERS) if case not in _cases(plan)]
+    return f"Left out at quick sizes: {'; '.join(missing)}." if missing else ""
 
 
 def _seeds(plan: Plan, case: _Case) -> range:
