@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import zarr
 from torch import Tensor
+from zarr.storage import ZipStore
 
 from landscope._checks import check_path
 from landscope.errors import InputError, StorageError
@@ -22,7 +26,7 @@ from landscope.results import Result, result_kinds
 from landscope.storage.digests import digest_of, in_numpy
 from landscope.storage.fields import check_fields
 from landscope.storage.kinds import MODULES
-from landscope.storage.plain_zarr import read_group, write_group
+from landscope.storage.members import check_members
 
 __all__ = ["FORMAT", "Archive", "load", "read_archive", "read_heading", "save", "write_archive"]
 
@@ -160,13 +164,36 @@ def write_archive(
     values = {name: in_numpy(tensor) for name, (_, tensor) in arrays.items()}
     digest = _content_digest(kind, values, attributes)
     with replaced_atomically(path, durable=durable) as partial:
-        heading = {
-            _MARK: FORMAT, "kind": kind, "attributes": json.dumps(dict(attributes)),
-            "identity": json.dumps(dict(identity or {})), "digest": digest,
-        }  # fmt: skip
-        write_group(partial, heading, {name: (dims, values[name]) for name, (dims, _) in arrays.items()})
+        with _new_store(partial) as store, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zarr warns that zip stores cannot be rewritten; each is written once
+            root = zarr.create_group(
+                store,
+                attributes={
+                    _MARK: FORMAT, "kind": kind, "attributes": json.dumps(dict(attributes)),
+                    "identity": json.dumps(dict(identity or {})), "digest": digest,
+                },
+            )  # fmt: skip
+            for name, (dims, _) in arrays.items():
+                shape = values[name].shape
+                # One piece without compression: its size is the declared one, so a reader can check it first.
+                array = root.create_array(
+                    name, shape=shape, chunks=tuple(max(1, length) for length in shape), dtype=values[name].dtype,
+                    compressors=None, dimension_names=list(dims), config={"write_empty_chunks": True},
+                )  # fmt: skip
+                array[...] = values[name]
         seal(partial)
     return digest
+
+
+@contextlib.contextmanager
+def _new_store(path: Path) -> Generator[ZipStore]:
+    """A zip file to write; where it cannot be opened, the error of the system and not that of closing it."""
+    store = ZipStore(path, mode="w")
+    try:
+        yield store
+    finally:
+        if hasattr(store, "_zf"):
+            store.close()
 
 
 def read_archive(path: Path) -> Archive:
@@ -176,10 +203,12 @@ def read_archive(path: Path) -> Archive:
         StorageError: If it is missing, damaged, foreign or of another format.
     """
     check_seal(path)
+    check_members(path)
     try:
-        heading, arrays = read_group(path)
-        tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
-        return Archive(arrays=tensors, **_heading(path, heading))
+        with ZipStore(path, mode="r") as store:
+            root = zarr.open_group(store, mode="r")
+            arrays = {name: torch.from_numpy(np.asarray(array[...]).copy()) for name, array in root.arrays()}
+            return Archive(arrays=arrays, **_heading(path, dict(root.attrs)))
     except StorageError:
         raise
     except Exception as error:  # of any library that reads the file

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from landscope.errors import StorageError
 
-__all__ = ["ROOT", "checked_members", "piece_of"]
+__all__ = ["check_members"]
 
-ROOT = "zarr.json"
-"""Description of the group, and below the name of an array that of the array."""
+_ROOT = "zarr.json"
 _MAX_TEXT = 2**26
 """Largest description in bytes; the provenance of a study takes a few thousand."""
 _BYTES = {
@@ -24,10 +23,8 @@ _BYTES = {
 """Size of a number by its zarr name."""
 
 
-def checked_members(path: Path) -> dict[str, dict[str, Any]]:
-    """The descriptions of the arrays by name, and that of the group under "", if reading it is safe.
-
-    It is safe if it allocates no more than the size of the file, and every piece of every array is there.
+def check_members(path: Path) -> None:
+    """Raise unless reading an archive allocates no more than its own size, and every piece of every array is there.
 
     Archives are written without compression, so a declared size that is not there is a lie, and is refused before
     anything is allocated.
@@ -39,14 +36,14 @@ def checked_members(path: Path) -> dict[str, dict[str, Any]]:
         with zipfile.ZipFile(path) as archive:
             members = {one.filename: one for one in archive.infolist()}
             _check_plain(archive.infolist(), path.stat().st_size)
-            names = [name.removesuffix(f"/{ROOT}") for name in members if name.endswith(f"/{ROOT}")]
-            described = {name: _description(archive, f"{name}/{ROOT}") for name in names}
-            pieces = {piece for name in names for piece in _pieces(name, described[name], members)}
-            described[""] = _description(archive, ROOT)
-            unknown = set(members) - pieces - {ROOT, *(f"{name}/{ROOT}" for name in names)}
+            names = {name.removesuffix(f"/{_ROOT}") for name in members if name.endswith(f"/{_ROOT}")}
+            pieces = {
+                piece for name in names for piece in _pieces(name, _description(archive, f"{name}/{_ROOT}"), members)
+            }
+            _description(archive, _ROOT)
+            unknown = set(members) - pieces - {_ROOT, *(f"{name}/{_ROOT}" for name in names)}
             if unknown:
                 raise ValueError(f"a member {min(unknown)!r} that belongs to no array")
-            return described
     except StorageError:
         raise
     except Exception as error:  # a damaged zip file may raise anything
@@ -89,16 +86,11 @@ def _pieces(name: str, described: dict[str, Any], members: Mapping[str, zipfile.
         raise ValueError(f"an array {name!r} that is cut or compressed")
     if 0 in shape:
         return []
-    piece = piece_of(name, shape)
+    piece = "/".join([name, "c", *("0" for _ in shape)])
     found, needed = members[piece].file_size if piece in members else 0, size * math.prod(shape)
     if found != needed:
         raise ValueError(f"{found} of {needed} bytes of the array {name!r}")
     return [piece]
-
-
-def piece_of(name: str, shape: Sequence[int]) -> str:
-    """The member that holds the values of an array."""
-    return "/".join([name, "c", *("0" for _ in shape)])
 
 
 def _is_plain(codecs: Any) -> bool:
