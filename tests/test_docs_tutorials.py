@@ -86,6 +86,7 @@ def test_without_the_memory_the_old_task_is_lost(capsys, smaller):
     assert int(share) < 80
 
 
+@pytest.mark.slow  # tests/adapters has each callback alone
 def test_the_page_of_trainers_records_and_keeps(capsys, monkeypatch, tmp_path, smaller):
     monkeypatch.setitem(SMALLER, "n_processes", 0)
     page = DOCS / "howto/trainers.md"
