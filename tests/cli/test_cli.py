@@ -76,11 +76,11 @@ def test_a_mistake_ends_the_process_with_one_line():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example_and_stands_in_the_readme(command, landscope):
+def test_every_command_has_help_with_an_example_and_stands_in_the_site(command, landscope):
     answer = landscope(command, "--help")
     assert answer.returncode == 0
     assert f"Example: landscope {command}" in " ".join(answer.stdout.split()) or "Example:" in answer.stdout
-    assert f"landscope {command}" in (ROOT / "README.md").read_text()
+    assert f"landscope {command}" in (ROOT / "docs/howto/commands.md").read_text()
 
 
 def test_commands_are_all_known(landscope):
