@@ -33,6 +33,7 @@ def test_mnist_is_byte_for_byte_the_canonical_set(mnist):
     assert (len(mnist.test_labels), mnist.n_classes) == (10_000, 10)
 
 
+@pytest.mark.slow  # the reproductions of docs/results train it for minutes
 def test_the_papers_network_on_all_images(mnist, tmp_path, monkeypatch):
     """Three epochs in, the pipeline holds on 60,000 images and 2,500 weights, and agrees with plain forwards."""
     monkeypatch.setattr(

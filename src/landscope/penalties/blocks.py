@@ -33,8 +33,7 @@ from landscope.shown import ShownByField, counted
 
 __all__ = ["PartPenalty", "PenaltySum", "load_penalty"]
 
-_PART, _SUM = "part_penalty", "penalty_sum"
-"""Kinds of their states."""
+_PART, _SUM = "part_penalty", "penalty_sum"  # kinds of their states
 _RESIDUAL = {torch.float32: 1e-6, torch.float64: 1e-11}
 """Residual of an implicit step over the length of its right-hand side."""
 _RESIDUAL_OF_EACH, _STEPS_OF_EACH = 1e-3, 200
@@ -174,7 +173,9 @@ class PenaltySum:
     parts: tuple[Penalty, ...]
 
     def __repr__(self) -> str:
-        return f"PenaltySum over {self.dim:,} weights: {counted(getattr(part, 'part', part) for part in self.parts)}"
+        parts = [getattr(part, "part", part) for part in self.parts]
+        made_of = dict.fromkeys(str(getattr(part, "stiffness_source", "unknown")) for part in parts)
+        return "; ".join([f"PenaltySum over {self.dim:,} weights: {counted(parts)}", *made_of])
 
     def __post_init__(self) -> None:
         if not self.parts:
