@@ -1,6 +1,10 @@
 """The common layout of figures: axes and legend reserve their own room, and a level stands at its value."""
 
+import re
+from pathlib import Path
+
 import numpy as np
+import plotly.io
 import pytest
 
 from landscope.plots import style
@@ -12,8 +16,9 @@ from landscope.plots import style
     ids=["one", "two axes", "panels"],
 )
 def test_every_axis_reserves_its_room_and_the_legend_lies_below(figure):
-    axes = [*figure.select_xaxes(), *figure.select_yaxes()]
-    assert all(axis.automargin and axis.title.standoff for axis in axes)
+    usual = figure.layout.template.layout
+    assert all(axis.automargin and axis.title.standoff for axis in (usual.xaxis, usual.yaxis))
+    assert all(axis.automargin is None for axis in [*figure.select_xaxes(), *figure.select_yaxes()])
     assert (figure.layout.legend.yref, figure.layout.legend.y) == ("container", 0)
     assert figure.layout.margin.t > figure.layout.margin.b  # the mode bar
 
@@ -59,3 +64,11 @@ def test_the_mode_bar_sends_nothing_away():
     page = style.as_html(style.new_figure("x", "y"), "empty")
     assert 'id="empty"' in page
     assert "sendChartToCloud" in page.partition("modeBarButtonsToRemove")[2]
+
+
+def test_the_template_has_the_defaults_of_every_kind_of_plot_that_is_drawn():
+    files = Path(style.__file__).parents[1].rglob("*.py")
+    drawn = {kind for file in files for kind in re.findall(r"\.add_([a-z]+)\(", file.read_text())}
+    whole = plotly.io.templates["simple_white"].to_plotly_json()["data"]
+    kept = style.new_figure("x", "y").layout.template.data.to_plotly_json()
+    assert {kind: kept.get(kind) for kind in drawn & set(whole)} == {kind: whole[kind] for kind in drawn & set(whole)}
