@@ -1,6 +1,7 @@
 """The finite-window process of a study: its rows are those of the library, and what has none says why."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from landscope.landscape.preconditioned import adam_preconditioner
 from landscope.law.window_limit import WindowLimit
 from landscope.noise import StepRule
 from landscope.study.checkpoints import Checkpoints
-from landscope.study.minibatch_order import why_epochs_unseen
+from landscope.study.minibatch_order import why_epochs_unseen, why_order_unknown
 from landscope.study.relaxation import relaxation_of, step_rule_of
 from landscope.study.second_moments import SecondMoments, steady_scale
+from landscope.study.settings import StudySettings
+from landscope.study.stages.finite_window import reshuffled_epochs
 from landscope.study.training_facts import TrainingFacts
 from small_study import CRITERION, SELECT, SETTINGS, network, samples, train
 
@@ -281,3 +284,38 @@ def test_a_preconditioned_bowl_has_the_known_variances():
     expected = rule.variance_over_velocity(rate * curvature / root, rate * 0.5)
     # Relaxation times of 40 steps: 400 copies of 4,000 rows hold 20,000 independent values of theta^2.
     torch.testing.assert_close(found, expected, rtol=4 * math.sqrt(2 / 20_000), atol=0)
+
+
+def noise_of_epochs(share, seed=0):
+    """A window of 24 epochs of ten steps, whose noise leaves this share of that of independent minibatches."""
+    kicks = torch.randn(24, 10, 40, generator=torch.Generator().manual_seed(seed)).double()
+    kicks -= (1 - math.sqrt(share)) * kicks.mean(dim=1, keepdim=True)
+    return ls.Trajectory.of(torch.cat([torch.zeros(1, 40).double(), kicks.flatten(0, 1)]).cumsum(dim=0))
+
+
+@pytest.mark.parametrize(("share", "known"), [(0.0, True), (0.1, True), (0.5, False), (1.0, True)])
+@pytest.mark.parametrize("stated", [None, "independent", "reshuffled"])
+def test_a_share_between_none_and_all_of_the_noise_leaves_the_order_open_unless_it_is_stated(share, known, stated):
+    window, axis = noise_of_epochs(share), ls.directions.Directions.of(torch.eye(40)[:1].double())
+    analysis = SimpleNamespace(
+        window=window,
+        steps_per_epoch=10,
+        settings=StudySettings(minibatch_order=stated),
+        facts=TrainingFacts(optimizer="SGD"),
+    )
+    epoch = reshuffled_epochs(window, axis, analysis)
+    said = why_order_unknown(window, axis, epoch, analysis)
+    if stated:
+        assert (epoch, said) == (10 if stated == "reshuffled" else None, "")
+    else:
+        assert bool(said) != known
+        assert "minibatch_order" in (said or "minibatch_order")
+        assert (epoch == 10) == (share < 0.5) or not known
+
+
+def test_a_stated_order_is_that_of_the_process(tmp_path):
+    make = lambda weights: torch.optim.SGD(weights, lr=0.1)  # noqa: E731
+    few = {"n_processes": 1, "curvature_modes": 6, "minibatch_order": "reshuffled"}
+    study = study_with(tmp_path / "study", make, steps_per_epoch=10, **few)
+    assert "with reshuffled epochs of 10 minibatches" in repr(study.law)
+    assert study.folder.load("window-limit", WindowLimit).steps_per_epoch == 10

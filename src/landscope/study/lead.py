@@ -22,7 +22,7 @@ _SHUFFLED = {
 _PROCESS = {
     "inside": "so it cannot be told apart from what noise, curvature and the length of the window give by themselves",
     "above": "so noise, curvature and the length of the window do not give so large an exponent: the training has "
-    "something that this process does not have",
+    "something that this process does not have, such as a drift or another order of its minibatches",
     "below": "so noise, curvature and the length of the window would give a larger exponent: the training has "
     "something that lowers it",
 }

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from landscope.directions.directions import Directions
 from landscope.law.window_limit import WindowLimit
 from landscope.study.analysis import Analysis
 from landscope.study.relaxation import step_rule_of
-from landscope.surrogates.epoch_share import epoch_lengths
+from landscope.surrogates.epoch_share import epoch_lengths, epoch_noise_share
+from landscope.trajectory import Trajectory
 
 __all__ = ["order_of_the_process", "why_epochs_unseen", "why_order_unknown"]
+
+_UNDECIDED = (0.25, 0.75)
+"""Shares of independent noise over an epoch that say neither: batch normalisation, or gradients that change within an
+epoch, leave some of the noise of reshuffled minibatches."""
+_EPOCHS_UNKNOWN = "the steps in an epoch are not: ls.Study(..., steps_per_epoch=...)"
 
 
 def order_of_the_process(limit: WindowLimit, analysis: Analysis) -> str:
@@ -20,21 +27,48 @@ def order_of_the_process(limit: WindowLimit, analysis: Analysis) -> str:
             f"{limit.order} (the noise sums to zero over these, not over epochs of {epoch:,} steps, as told: "
             f"pass steps_per_epoch={limit.steps_per_epoch})"
         )
+    if limit.order_unknown:
+        other = "reshuffled epochs would give a larger" if limit.steps_per_epoch is None else "others give a smaller"
+        return f"{limit.order} (which is not known, as {limit.order_unknown}; {other} ψ∞)"
     if limit.steps_per_epoch is not None or epoch == 1:  # with one step in an epoch there is no order
         return limit.order
-    if limit.order_unknown:
-        return f"{limit.order} (which is not known, as {limit.order_unknown}; reshuffled epochs would give a larger ψ∞)"
+    if analysis.settings.minibatch_order:
+        return f"{limit.order} (as minibatch_order says)"
     return f"{limit.order} (the noise does not sum to zero over epochs of about {epoch:,} steps)"
 
 
-def why_order_unknown(analysis: Analysis) -> str:
-    """Why the steps of the window cannot show whether minibatches were reshuffled; empty where they can."""
-    steps, epoch = analysis.window.steps, analysis.steps_per_epoch
-    if epoch == 1:  # there is no order
+def why_order_unknown(window: Trajectory, curvature: Directions, found: int | None, analysis: Analysis) -> str:
+    """Why the window does not show whether minibatches were reshuffled; empty where it does, or where that was said.
+
+    Args:
+        window: The window, in the coordinates of the optimiser.
+        curvature: The sharp directions, in which weights relax within an epoch.
+        found: Steps of the epochs over which the noise sums to zero; None where it does over none.
+        analysis: The analysis, with its settings.
+    """
+    rule, steps, epoch = step_rule_of(analysis.facts), analysis.window.steps, analysis.steps_per_epoch
+    stated = analysis.settings.minibatch_order
+    if epoch == 1 or stated == "independent":  # with one step in an epoch there is no order
         return ""
-    if step_rule_of(analysis.facts).momentum:
+    if stated == "reshuffled":
+        return "" if epoch else _EPOCHS_UNKNOWN
+    if rule.momentum:
         steps = steps[1:]  # the first increment holds what momentum carries over from the row before it
-    return why_epochs_unseen(steps, epoch)
+    unseen = why_epochs_unseen(steps, epoch)
+    if unseen or epoch is None or found not in (None, epoch):
+        return unseen
+    return _why_undecided(epoch_noise_share(window, curvature, epoch, rule=rule), epoch)
+
+
+def _why_undecided(share: float, steps_per_epoch: int) -> str:
+    """Why the noise that is left over epochs says neither; empty where it does."""
+    low, high = _UNDECIDED
+    if not low < share < high:
+        return ""
+    return (
+        f"the noise left over epochs of {steps_per_epoch:,} steps is {share:.2f} of that of independent minibatches, "
+        'near neither 0 nor 1: ls.Study(..., minibatch_order="reshuffled") or "independent" says it'
+    )
 
 
 def why_epochs_unseen(steps: Tensor, steps_per_epoch: int | None) -> str:
@@ -45,7 +79,7 @@ def why_epochs_unseen(steps: Tensor, steps_per_epoch: int | None) -> str:
         steps_per_epoch: Steps of an epoch, two or more; None where not known.
     """
     if steps_per_epoch is None:
-        return "the steps in an epoch are not: ls.Study(..., steps_per_epoch=...)"
+        return _EPOCHS_UNKNOWN
     lengths, whole = epoch_lengths(steps, steps_per_epoch)
     if whole < 2:
         return f"no rows stand at the ends of the epochs of {steps_per_epoch:,} steps"

@@ -128,6 +128,10 @@ class StudySettings(AnalysisSettings):
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     """Optimiser steps in an epoch of the training; by default what a Trainer's callback noted, or what the data say.
     Over such epochs, and those near them, the finite-window process looks for the order of the minibatches."""
+    minibatch_order: Literal["independent", "reshuffled"] | None = None
+    """Order in which the training drew its minibatches: ``"reshuffled"`` in every epoch, or ``"independent"``; by
+    default what the noise of the window shows, see :func:`landscope.surrogates.epoch_noise_share`. The finite-window
+    process and its exponent in a window without end have this order."""
     batch_norm: BatchNorm = "kept"
     """Statistics of batch normalisation, ``"kept"`` or ``"re-estimated"``, see :class:`landscope.EmpiricalRisk`."""
 

@@ -87,7 +87,7 @@ def _limit(analysis: Analysis) -> WindowLimit:
         learning_rate=window.learning_rate if analysis.has_every_rate else analysis.learning_rate,
         rule=relaxation.rule, steps_per_epoch=epoch,
     )  # fmt: skip
-    return dataclasses.replace(limit, order_unknown=why_order_unknown(analysis))
+    return dataclasses.replace(limit, order_unknown=why_order_unknown(own, curvature, epoch, analysis))
 
 
 def _process(number: int, analysis: Analysis) -> tuple[Trajectory, Trajectory]:
@@ -111,12 +111,15 @@ def _process(number: int, analysis: Analysis) -> tuple[Trajectory, Trajectory]:
 def reshuffled_epochs(window: Trajectory, curvature: Directions, analysis: Analysis) -> int | None:
     """Minibatches in an epoch where the noise of the run sums to zero over it.
 
-    Minibatches count as independent where the recording does not say: in fewer than two whole epochs, or with rows so
-    far apart that none stand at the ends of epochs.
+    The setting ``minibatch_order`` counts, where it is given. Otherwise minibatches count as independent where the
+    recording does not say: in fewer than two whole epochs, or with rows so far apart that none stand at the ends of
+    epochs.
     """
-    count = analysis.steps_per_epoch
-    if count is None or count < 2:
+    count, stated = analysis.steps_per_epoch, analysis.settings.minibatch_order
+    if count is None or count < 2 or stated == "independent":
         return None
+    if stated == "reshuffled":
+        return count
     return length_of_epochs(window, curvature, count, rule=step_rule_of(analysis.facts))
 
 
