@@ -304,7 +304,7 @@ def test_a_share_between_none_and_all_of_the_noise_leaves_the_order_open_unless_
         facts=TrainingFacts(optimizer="SGD"),
     )
     epoch = reshuffled_epochs(window, axis, analysis)
-    said = why_order_unknown(window, axis, epoch, analysis)
+    said = why_order_unknown(window, axis, analysis)
     if stated:
         assert (epoch, said) == (10 if stated == "reshuffled" else None, "")
     else:

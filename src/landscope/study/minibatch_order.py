@@ -8,7 +8,7 @@ from landscope.directions.directions import Directions
 from landscope.law.window_limit import WindowLimit
 from landscope.study.analysis import Analysis
 from landscope.study.relaxation import step_rule_of
-from landscope.surrogates.epoch_share import epoch_lengths, epoch_noise_share
+from landscope.surrogates.epoch_share import epoch_lengths, length_of_epochs
 from landscope.trajectory import Trajectory
 
 __all__ = ["order_of_the_process", "why_epochs_unseen", "why_order_unknown"]
@@ -37,13 +37,12 @@ def order_of_the_process(limit: WindowLimit, analysis: Analysis) -> str:
     return f"{limit.order} (the noise does not sum to zero over epochs of about {epoch:,} steps)"
 
 
-def why_order_unknown(window: Trajectory, curvature: Directions, found: int | None, analysis: Analysis) -> str:
+def why_order_unknown(window: Trajectory, curvature: Directions, analysis: Analysis) -> str:
     """Why the window does not show whether minibatches were reshuffled; empty where it does, or where that was said.
 
     Args:
         window: The window, in the coordinates of the optimiser.
         curvature: The sharp directions, in which weights relax within an epoch.
-        found: Steps of the epochs over which the noise sums to zero; None where it does over none.
         analysis: The analysis, with its settings.
     """
     rule, steps, epoch = step_rule_of(analysis.facts), analysis.window.steps, analysis.steps_per_epoch
@@ -55,9 +54,9 @@ def why_order_unknown(window: Trajectory, curvature: Directions, found: int | No
     if rule.momentum:
         steps = steps[1:]  # the first increment holds what momentum carries over from the row before it
     unseen = why_epochs_unseen(steps, epoch)
-    if unseen or epoch is None or found not in (None, epoch):
+    if unseen or epoch is None:
         return unseen
-    return _why_undecided(epoch_noise_share(window, curvature, epoch, rule=rule), epoch)
+    return _why_undecided(length_of_epochs(window, curvature, epoch, rule=rule)[1], epoch)
 
 
 def _why_undecided(share: float, steps_per_epoch: int) -> str:

@@ -65,8 +65,8 @@ def epoch_noise_share(
 
 def length_of_epochs(
     window: Trajectory, curvature: Directions, steps_per_epoch: int, *, rule: StepRule | None = None
-) -> int | None:
-    """Steps of the epochs over which the noise sums to zero: those told, or epochs near them.
+) -> tuple[int | None, float]:
+    """Steps of the epochs over which the noise sums to zero, those told or epochs near them, and the share left over.
 
     Where :func:`epoch_noise_share` over the epochs told is above 0.25, others count if they leave a share below that in
     four epochs or more: epochs that begin at another step, and epochs one step shorter, as where the last minibatch is
@@ -80,13 +80,14 @@ def length_of_epochs(
         rule: Step of the optimiser; plain SGD by default.
 
     Returns:
-        The steps; None where the minibatches are independent or the window does not say.
+        The steps, None where the minibatches are independent or the window does not say; and what is left over these
+        epochs, or over those told.
 
     Example:
         >>> from landscope.synthetic import sgd_over_epochs
         >>> noise = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
         >>> path = sgd_over_epochs(noise - noise.mean(0), 6, learning_rate=0.1, seed=0)
-        >>> length_of_epochs(Trajectory.of(path), Directions.of(torch.eye(3)[:1]), 9)
+        >>> length_of_epochs(Trajectory.of(path), Directions.of(torch.eye(3)[:1]), 9)[0]
         8
     """
     check_count("steps_per_epoch", steps_per_epoch, minimum=2)
@@ -94,7 +95,7 @@ def length_of_epochs(
     spacing, sums = int(steps[1] - steps[0]), _sums(noise)
     share = _share_as_told(sums, steps, steps_per_epoch)
     if math.isnan(share) or share < _SURELY_BELOW:
-        return None if math.isnan(share) else steps_per_epoch
+        return None if math.isnan(share) else steps_per_epoch, share
     near = [length // spacing for length in range(steps_per_epoch - 1, steps_per_epoch + 2) if length % spacing == 0]
     shares = [
         (_share(*sums, range(first, len(steps), rows)), spacing * rows)
@@ -104,8 +105,8 @@ def length_of_epochs(
     ]
     least, length = min(shares, default=(math.nan, 0))
     if least < _SURELY_BELOW:
-        return length
-    return steps_per_epoch if share < _BELOW else None
+        return length, least
+    return steps_per_epoch if share < _BELOW else None, share
 
 
 def epoch_lengths(steps: Tensor, steps_per_epoch: int) -> tuple[list[int], int]:

@@ -87,7 +87,7 @@ def _limit(analysis: Analysis) -> WindowLimit:
         learning_rate=window.learning_rate if analysis.has_every_rate else analysis.learning_rate,
         rule=relaxation.rule, steps_per_epoch=epoch,
     )  # fmt: skip
-    return dataclasses.replace(limit, order_unknown=why_order_unknown(own, curvature, epoch, analysis))
+    return dataclasses.replace(limit, order_unknown=why_order_unknown(own, curvature, analysis))
 
 
 def _process(number: int, analysis: Analysis) -> tuple[Trajectory, Trajectory]:
@@ -120,7 +120,7 @@ def reshuffled_epochs(window: Trajectory, curvature: Directions, analysis: Analy
         return None
     if stated == "reshuffled":
         return count
-    return length_of_epochs(window, curvature, count, rule=step_rule_of(analysis.facts))
+    return length_of_epochs(window, curvature, count, rule=step_rule_of(analysis.facts))[0]
 
 
 def _rows(number: int, analysis: Analysis) -> tuple[Exponents, Exponents]:
