@@ -51,6 +51,16 @@ def test_every_figure_is_in_the_gallery(gallery):
     )
 
 
+def test_the_reference_leads_from_each_figure_to_its_heading_in_the_gallery(gallery):
+    places = gallery.places_of(PAGES)
+    drawn = {name for name in functions_that_draw() if hasattr(plots, name)}
+    assert not drawn - set(places), "put a heading (##) above the figure"
+    for page in PAGES:
+        headings = [line for line in page.read_text().splitlines() if line.startswith("## ")]
+        assert len(set(headings)) == len(headings), f"{page.name}: the link cannot tell equal headings apart"
+    assert places["variance_against_flatness"] == ("law", "Variance against flatness")
+
+
 def test_each_figure_has_one_place(gallery):
     names = [block.name for page in PAGES for block in gallery.blocks_of(page.read_text()) if block.name]
     assert len(names) == len(set(names))

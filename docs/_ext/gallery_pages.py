@@ -14,7 +14,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-__all__ = ["Block", "blocks_of", "figures_of", "names_missing"]
+__all__ = ["Block", "blocks_of", "figures_of", "names_missing", "places_of"]
 
 _FENCE = re.compile(r"^```\{gallery-(?:code|figure)\}[ ]*(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _OPTIONS = re.compile(r"\A(?::[\w-]+:.*\n)+\n?")
@@ -71,6 +71,19 @@ def figures_of(page: Path) -> Iterator[tuple[str, go.Figure]]:
 def names_missing(pages: list[Path], wanted: set[str]) -> set[str]:
     """Names among those wanted under which no page shows a figure."""
     return wanted - {block.name for page in pages for block in blocks_of(page.read_text(encoding="utf-8"))}
+
+
+def places_of(pages: list[Path]) -> dict[str, tuple[str, str]]:
+    """Where each figure is: the stem of its page and the heading above it, by the name of the figure."""
+    found = {}
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        for block in blocks_of(text):
+            headings = [line for line in lines[: block.line] if line.startswith("## ")]
+            if block.name and headings:
+                found[block.name] = (page.stem, headings[-1].removeprefix("## "))
+    return found
 
 
 def _run(block: Block, page: Path, scope: dict[str, Any]) -> Any:

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from gallery_pages import places_of
 from public_names import first_paragraph
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -46,12 +49,20 @@ class StudyResults(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(text))
 
 
+@functools.cache
+def _places() -> dict[str, tuple[str, str]]:
+    return places_of(sorted((Path(__file__).parents[1] / "gallery").glob("*.md")))
+
+
 def _how_to_draw(*event: Any) -> None:
-    """Add to a figure the call that draws it from the results of a study."""
+    """Add to a figure the call that draws it from the results of a study, and its place in the gallery."""
     module, _, last = event[2].rpartition(".")
     if module == "landscope.plots" and last in FIGURES:
         files = ", ".join(f"``{result.name}.zarr.zip``" for result in FIGURES[last].results)
         event[-1].extend(["", f"Of a study: ``study.plots.{last}()``, from {files}.", ""])
+    if module == "landscope.plots" and last in _places():
+        page, heading = _places()[last]
+        event[-1].extend(["", f"Gallery: `{heading} <../gallery/{page}.html#{nodes.make_id(heading)}>`__.", ""])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class ParameterSpace:
         return ParameterSpace(tuple(name for name, _ in kept), tuple(shape for _, shape in kept))
 
     def columns(self, names: Iterable[str]) -> Int[Tensor, " n"]:
-        """The positions in the vector of the weights of some parameters."""
+        """The positions in the vector of the weights of the parameters ``names``, ``[n]``, from 0."""
         ends = list(itertools.accumulate(self.sizes))
         positions = {
             name: torch.arange(end - n, end) for name, n, end in zip(self.names, self.sizes, ends, strict=True)
@@ -228,7 +228,11 @@ class ParameterSpace:
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
 
     def tensors(self, source: nn.Module | Mapping[str, Tensor]) -> list[Tensor]:
-        """The tensors of ``source`` in this selection, in order and without a copy."""
+        """The tensors of ``source`` in this selection, in order and without a copy.
+
+        Raises:
+            InputError: If one is missing or has another shape.
+        """
         by_name = named_tensors(source) if isinstance(source, nn.Module) else source
         missing = [name for name in self.names if name not in by_name]
         if missing:

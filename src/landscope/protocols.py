@@ -74,11 +74,11 @@ class Penalty(LossLandscape, Protocol):
         ...
 
     def hessian_vector_product(self, w: Tensor, vector: Tensor) -> Tensor:
-        """The product of the constant Hessian and ``vector[..., N]``."""
+        """The product of the Hessian, the same at every ``w``, and ``vector[..., N]``."""
         ...
 
     def with_strength(self, strength: float) -> Penalty:
-        """The same penalty with another lambda, for all parts of a sum."""
+        """The same penalty with another lambda, ``strength``, for all parts of a sum."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -86,13 +86,13 @@ class Penalty(LossLandscape, Protocol):
         ...
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Penalty:
-        """A copy on another device or in another dtype."""
+        """A copy on another ``device`` or in another ``dtype``; None keeps it."""
         ...
 
     def proximal_step(self, w: Tensor, step_size: float | Tensor, start: Tensor | None = None) -> Tensor:
         """``w[..., N] -> argmin_u V(u) + sum_j (u_j - w_j)^2 / (2 step_size_j)``.
 
-        The step size is one number, or one for each weight, ``[N]``: an adaptive optimiser has a tensor. A step that is
+        ``step_size`` is one number, or one for each weight, ``[N]``: an adaptive optimiser has a tensor. A step that is
         solved by iterations may begin them at ``start``, the weights before the step of the optimiser.
         """
         ...
@@ -131,4 +131,12 @@ class BatchLines(Protocol):
 
 
 def silent(done: int, total: int, /) -> None:
-    """A progress callback that does nothing."""
+    """A progress callback that does nothing.
+
+    Args:
+        done: Number of units done.
+        total: Number of all units.
+
+    Example:
+        >>> silent(3, 10)
+    """

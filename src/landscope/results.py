@@ -49,13 +49,33 @@ def stamp(**settings: object) -> dict[str, Any]:
 
 
 def described(landscape: object) -> Any:
-    """What a stamp says of a landscape: what it says of itself, or its type."""
+    """What a stamp says of a landscape: what it says of itself, or its type.
+
+    Args:
+        landscape: Any loss on R^N.
+
+    Returns:
+        Its ``provenance`` as a dictionary, or the name of its type if it has none.
+
+    Example:
+        >>> described(lambda w: w.square().sum(-1))
+        'function'
+    """
     provenance = getattr(landscape, "provenance", None)
     return type(landscape).__name__ if provenance is None else dict(provenance)
 
 
 def result_kinds() -> Mapping[str, type[Result]]:
-    """All registered kinds of result, by the name they carry on disk."""
+    """All registered kinds of result, by the name they carry on disk.
+
+    Returns:
+        The class of each kind; a kind is registered when its module is imported.
+
+    Example:
+        >>> from landscope.landscape import Flatness
+        >>> result_kinds()["flatness"] is Flatness
+        True
+    """
     return dict(_KINDS)
 
 
@@ -103,7 +123,7 @@ class Result:
         _KINDS[kind] = cls
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensor fields, by name."""
+        """The tensor fields, by name; the axes of each are those of :meth:`dims_of`."""
         return {name: value for name, value in self._items() if isinstance(value, Tensor)}
 
     def dims_of(self, name: str) -> tuple[str, ...]:
@@ -155,5 +175,14 @@ class Result:
 
 
 def register_picture(kind: str, draw: Callable[[Any], go.Figure]) -> None:
-    """Name the function that draws a kind of result; :mod:`landscope.plots` calls this."""
+    """Name the function that draws a kind of result: what ``result.plot()`` calls. The last one registered counts.
+
+    Args:
+        kind: The kind, as on disk.
+        draw: ``draw(result)`` gives a plotly figure.
+
+    Example:
+        >>> from landscope import plots
+        >>> register_picture("spectral_density", plots.spectral_density)  # which it is already
+    """
     _PICTURES[kind] = draw

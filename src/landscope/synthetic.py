@@ -63,7 +63,11 @@ class QuadraticBowl(ShownByField):
         return self.minimum + 0.5 * (self.curvature.to(w.dtype) * w.square()).sum(dim=-1)
 
     def flatness(self, ratio: float = math.e) -> Float[Tensor, " N"]:
-        """The exact flatness of every axis at the minimum, where the loss is ``ratio`` times as large."""
+        """The exact flatness of every axis at the minimum, where the loss is ``ratio`` times as large.
+
+        Raises:
+            InputError: If the ratio is not above 1.
+        """
         check_ratio("ratio", ratio)
         return 2 * torch.sqrt(2 * (ratio - 1) * self.minimum / self.curvature)
 
@@ -99,7 +103,7 @@ class InverseGaussian(ShownByField):
         return self.minimum * torch.exp(self.drift * w[..., 0] + 0.5 * (self.curvature.to(w) * w.square()).sum(dim=-1))
 
     def flatness(self, ratio: float = math.e) -> Float[Tensor, " N"]:
-        """The exact flatness of every axis at the minimum, for zero drift."""
+        """The exact flatness of every axis at the minimum, without drift; an InputError unless ``ratio`` is above 1."""
         check_ratio("ratio", ratio)
         return torch.sqrt(8 * math.log(ratio) / self.curvature)
 
@@ -164,7 +168,7 @@ class RandomSprings(ShownByField):
         )
 
     def batch_losses(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points b"]:
-        """``w[..., N] -> L^mu[..., b]``."""
+        """The minibatch losses ``L^mu[..., b]`` at ``w`` ``[..., N]``."""
         displacement = w[..., None, :].to(self.centre) - self.centre
         energy = torch.einsum("...bi,bij,...bj->...b", displacement, self.stiffness, displacement)
         return self.minimum * torch.exp(energy / 2)

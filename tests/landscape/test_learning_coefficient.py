@@ -94,6 +94,25 @@ def test_chains_that_diverge_are_not_measured():
         assert math.isnan(found.stderr)
 
 
+@pytest.mark.parametrize("kick", [0.0, 1.0])
+def test_chains_that_leave_the_valley_for_a_while_are_not_measured(kick):
+    bowl, asked = Powers([0.5] * 40, 1), []
+
+    def gradient(w, _):
+        asked.append(kick)
+        return bowl.gradient(w) - (kick if len(asked) == 300 else 0.0)
+
+    found = learning_coefficient(
+        bowl, origin(40), localisation=0.0, n_samples=100, inverse_temperature=1.0, step=5e-3, n_steps=400,
+        n_draws=400, gradient=gradient, seed=0,
+    )  # fmt: skip
+    # One step of 0.5 in each of 40 weights: n beta L rises to 500, and halves or more in each step after it. The mean
+    # stays below 40, where a Gamma variable of shape 20 does not exceed 60.
+    assert bool(torch.isfinite(found.losses).all())
+    assert found.diverged.tolist() == [bool(kick), False, False, False]
+    assert math.isnan(found.coefficient) == bool(kick)
+
+
 def test_what_does_not_fit_is_refused():
     options = {"localisation": 1.0, "step": 1e-4, **FEW}
     with pytest.raises(InputError, match="n_chains"):

@@ -10,7 +10,7 @@ from landscope.landscape.flatness import flatness
 from landscope.law.exponents import variance_flatness
 from landscope.law.spectrum import spectrum
 from landscope.noise.mode_statistics import mode_statistics
-from landscope.plots import landscape
+from landscope.plots import against_flatness, landscape
 from landscope.synthetic import InverseGaussian, random_walk, sgd_in_bowl
 from landscope.trajectory import Trajectory
 
@@ -50,7 +50,7 @@ def test_the_time_of_white_velocities_is_named_in_the_legend_where_no_point_hide
     modes = principal_modes(window)
     widths = flatness(InverseGaussian(curvature), torch.zeros(8, dtype=torch.float64), modes.directions)
     found = variance_flatness(modes, window, widths, fit_modes=(1, 8))
-    figure = landscape.correlation_time_against_flatness(found, None, (), white_time=5.0)
+    figure = against_flatness.correlation_time_against_flatness(found, None, (), white_time=5.0)
     line = next(trace for trace in figure.data if trace.name == "white, fixed directions")
     assert list(line.y) == [5, 5]
     assert list(line.x) == [widths.width.min(), widths.width.max()]

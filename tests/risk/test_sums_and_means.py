@@ -146,3 +146,19 @@ def test_batches_that_compare_their_samples_are_no_means():
     with torch.no_grad():
         expected = sum(float(contrast(network(), batch)[0]) for batch in BATCHES) / 40
     assert float(found(found.w0)) == pytest.approx(expected, rel=1e-5)
+
+
+@torch.no_grad()
+def test_losses_with_weights_are_multiplied_by_them_already_and_the_mean_is_sum_over_sum():
+    weights = torch.rand(40, generator=torch.Generator().manual_seed(1)) + 0.5
+    batches = list(zip(X.split(16), Y.split(16), weights.split(16), strict=True))
+
+    def single(model, batch):
+        return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+    found = risk(lambda model, batch: (batch[2] * single(model, batch), batch[2]), batches)
+    by_hand = (weights * single(network(), (X, Y))).sum() / weights.sum()
+    assert float(found(found.w0)) == pytest.approx(float(by_hand), rel=1e-6)  # single precision
+    # Losses that are not multiplied give another number: nothing multiplies them for the caller.
+    plain = risk(lambda model, batch: (single(model, batch), batch[2]), batches)
+    assert float(plain(plain.w0)) == pytest.approx(float(single(network(), (X, Y)).sum() / weights.sum()), rel=1e-6)

@@ -168,6 +168,7 @@ def test_the_page_of_controls_that_were_stopped_names_only_the_rows_that_are_lef
 def test_the_page_of_the_law_names_the_stages_that_are_left(recorded):
     study = small.opened(recorded, n_nulls=1)
     study.analyse(progress=False)
+    assert list(study.plots.exponents().data[0].y) == [row.name for row in study.law.rows]
     text = Page(study.report().read_text()).text
     assert "Memory of velocities" in text
     assert "not measured: needs study.analyse(noise=True), or landscope noise FOLDER" in text

@@ -138,7 +138,7 @@ class Directions(
         return (w.double() - self.mean) @ self.directions.T
 
     def project_trajectory(self, trajectory: Trajectory) -> Float[Tensor, "T k"]:
-        """Coordinates of every row of a trajectory, read a block at a time.
+        """Coordinates ``[T, k]`` of every row of ``trajectory``, in weight units, read a block at a time.
 
         Raises:
             InputError: If the trajectory has other weights.

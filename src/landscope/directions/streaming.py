@@ -97,6 +97,9 @@ class StreamingModes:
 
         Returns:
             Whether the modes changed, which happens with every fourth row.
+
+        Raises:
+            InputError: If there are not as many weights as in the first row.
         """
         dim = w.shape[-1] if not self._rows and self._mean is None else self._dim
         self._rows.append(check_vector("w", w, dim=dim).detach().clone())

@@ -30,6 +30,7 @@ GradientEstimate = Callable[[Tensor, torch.Generator], Tensor]
 """``estimate(w[N], generator) -> gradient[N]``: unbiased, from a random minibatch, for example."""
 
 _SIGMAS = 5.0
+_RARE = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -46,7 +47,8 @@ class LearningCoefficient(
         coefficient: Estimate of lambda, mean over chains; NaN if a chain diverged.
         stderr: Its standard error, from the spread over chains.
         by_chain: Estimate of each chain; NaN for one that diverged.
-        diverged: Whether a chain left for infinity, or for losses higher than any convex valley can hold.
+        diverged: Whether a chain left for infinity, for losses higher than any convex valley can hold, or for a while
+            for losses that hardly any draw of one coefficient has: its steps are too long there.
         losses: Loss at the draws, burn-in included, ``[chains, draws]``.
         steps: Step of each draw.
         change: Estimate of the later half of the counted draws minus that of the earlier half; not zero within errors
@@ -101,7 +103,10 @@ def learning_coefficient(
     a flat direction, and sums for independent directions. A bowl gives
     :math:`\sum_i \frac{n\beta\lambda_i}{2(n\beta\lambda_i + \gamma)}`: directions with a curvature below
     gamma/(n beta) do not count, so gamma sets what is flat. lambda is invariant under any change of coordinates; its
-    estimate is so as far as no direction is near that limit.
+    estimate is so as far as no direction is near that limit. Such a volume makes n beta (L - L0) of a draw a Gamma
+    variable of shape lambda, which exceeds lambda + sqrt(2 lambda t) + t with a probability below e^-t. A draw beyond
+    this limit, t = ln(1000 x draws) and lambda at most 1/3 above the median, has another cause: mostly steps that are
+    too long where a chain finds a higher curvature than at w0.
 
     .. math:: w_{t+1} = w_t - \eta \left[n\beta \nabla L + \gamma (w_t - w_0)\right] + \sqrt{\eta/2}\,
               (\xi_t + \xi_{t+1})
@@ -165,7 +170,7 @@ def learning_coefficient(
     drawn = _steps_drawn(n_steps, burn_in, n_draws)
     losses = chains.losses(range(seed, seed + n_chains), drawn, progress)
     excess = n_samples * beta * (losses[:, drawn > burn_in] - loss0)
-    diverged = ~(excess.mean(dim=1) <= _most(len(w0)))  # NaN too
+    diverged = ~((excess.mean(dim=1) <= _most(len(w0))) & (excess.amax(dim=1) <= _highest(excess)))  # NaN too
     excess, half = torch.where(diverged[:, None], math.nan, excess), excess.shape[1] // 2
     (coefficient, stderr), (change, change_stderr) = (
         _mean_and_error(excess.mean(dim=1)),
@@ -192,6 +197,17 @@ def _mean_and_error(by_chain: Float[Tensor, " chains"]) -> tuple[float, float]:
 def _most(dim: int) -> float:
     """The most that a convex valley holds: <w.grad U> = N, which bounds U, and what few draws may scatter."""
     return dim + _SIGMAS * math.sqrt(dim)
+
+
+def _highest(excess: Float[Tensor, "chains draws"]) -> float:
+    """What no draw of a Gamma variable exceeds, but for one in ``_RARE`` sets of as many draws.
+
+    The median of a Gamma variable is less than 1/3 below its mean lambda. Its tail is that of Boucheron et al.,
+    Concentration Inequalities (2013), section 2.4, with variance lambda and scale 1.
+    """
+    mean = float(excess.nanmedian().clamp(min=0)) + 1 / 3
+    t = math.log(_RARE * excess.numel())
+    return mean + math.sqrt(2 * mean * t) + t
 
 
 @dataclasses.dataclass

@@ -120,7 +120,7 @@ class Preconditioned:
         return in_lines(type(self).__name__, scale=self._scale, of=self._landscape)
 
     def hessian_vector_product(self, u: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """The product of the Hessian in u, S^-1 H S^-1, and a vector."""
+        """The product of the Hessian at ``u`` ``[N]``, S^-1 H S^-1, and ``vector`` ``[N]``."""
         return self._back(hessian_product(self._landscape)(self._back(u), self._back(vector)))
 
     def __call__(self, u: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
@@ -128,12 +128,12 @@ class Preconditioned:
         return self._landscape(self._back(u))
 
     def lines(self, u0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
-        """The lines of the original landscape, in the coordinates u."""
+        """The lines of the original landscape from ``u0`` ``[N]`` along ``directions`` ``[k, N]``, both in u."""
         own = getattr(self._landscape, "lines", None)
         return PlainLines(self, u0, directions) if own is None else own(self._back(u0), self._back(directions))
 
     def gradient(self, u: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """The gradient in u, S^-1 grad L."""
+        """The gradient at ``u`` ``[N]`` in these coordinates, S^-1 grad L, ``[N]``."""
         return self._back(gradient_function(self._landscape)(self._back(u)))
 
     def minibatches(self, batch_size: int | None, *, seed: int | None = None) -> PreconditionedMinibatches:
@@ -200,18 +200,18 @@ class PreconditionedMinibatches(Preconditioned):
         self.n_batches: int = getattr(ensemble, "n_batches", 0)
 
     def batch_losses(self, u: Float[Tensor, "*points N"]) -> Float[Tensor, "*points batches"]:
-        """``u[..., N] -> L^mu[..., batches]``."""
+        """The minibatch losses ``L^mu[..., batches]`` at ``u`` ``[..., N]``."""
         return self._ensemble.batch_losses(self._back(u))
 
     def batch_lines(self, u0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
-        """The lines of the original ensemble, in the coordinates u."""
+        """The lines of the original ensemble from ``u0`` ``[N]`` along ``directions`` ``[k, N]``, both in u."""
         own = getattr(self._ensemble, "batch_lines", None)
         if own is None:
             return PlainBatchLines(self.batch_losses, u0, directions)
         return own(self._back(u0), self._back(directions))
 
     def batch_gradients(self, u: Float[Tensor, " N"]) -> Iterator[Float[Tensor, " N"]]:
-        """The gradients in u, one minibatch after another."""
+        """The gradients ``[N]`` at ``u`` ``[N]`` in these coordinates, one minibatch after another."""
         own = getattr(self._ensemble, "batch_gradients", torch.func.jacrev(self._ensemble.batch_losses))
         for gradient in own(self._back(u)):
             yield self._back(gradient)
@@ -219,7 +219,7 @@ class PreconditionedMinibatches(Preconditioned):
     def batch_hessian_vector_product(
         self, u: Float[Tensor, " N"], number: int, vector: Float[Tensor, " N"]
     ) -> Float[Tensor, " N"]:
-        """The product of the Hessian in u of one minibatch, by its number, and a vector."""
+        """The product of the Hessian of minibatch ``number`` at ``u`` ``[N]``, in these coordinates, and ``vector``."""
         w, back = self._back(u), self._back(vector)
         own = getattr(self._ensemble, "batch_hessian_vector_product", None)
         if own is not None:

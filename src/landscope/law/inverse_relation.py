@@ -108,7 +108,7 @@ class InverseRelation:
         return self._along_own_modes(FRESH, self._fresh)
 
     def null(self, *, seed: int) -> Exponents:
-        """Along the modes of shuffled increments of the window."""
+        """Along the modes of shuffled increments of the window, drawn with the random ``seed``."""
         surrogate = shuffled_increments(self._window, seed=seed)
         return measure_exponents(
             SHUFFLED, self._landscape, self._w0, surrogate, directions=self._modes_of(surrogate),

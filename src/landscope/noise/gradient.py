@@ -50,11 +50,19 @@ class GradientNoise(
     n_left_out: int
 
     def velocity_variance(self, learning_rate: float) -> Float[Tensor, " k"]:
-        """Velocity variance alpha^2 <(d_i L^mu)^2> of plain SGD here, for a ``learning_rate`` alpha (exact Eq. 12)."""
+        """Velocity variance alpha^2 <(d_i L^mu)^2> of plain SGD here, for a ``learning_rate`` alpha (exact Eq. 12).
+
+        Raises:
+            InputError: If the learning rate is not positive.
+        """
         return check_positive("learning_rate", learning_rate) ** 2 * self.mean_square
 
     def temperature(self, learning_rate: float) -> Float[Tensor, " k"]:
-        """Active temperature T_i(0) = alpha C_ii/2 at a ``learning_rate`` alpha (Eq. 15 at w0)."""
+        """Active temperature T_i(0) = alpha C_ii/2 at a ``learning_rate`` alpha (Eq. 15 at w0), in units of the loss.
+
+        Raises:
+            InputError: If the learning rate is not positive.
+        """
         return check_positive("learning_rate", learning_rate) / 2 * self.variance
 
 

@@ -71,6 +71,9 @@ class LayerMotion:
         Args:
             step: Number of the step; above that of the weights before.
             w: The weights; they are copied.
+
+        Raises:
+            InputError: If the step is negative, or there are not as many weights as in the space.
         """
         check_count("step", step, minimum=0)
         w = check_vector("w", w, dim=self._space.dim).detach()

@@ -122,6 +122,9 @@ class StepRule:
             pull: alpha lambda.
             decay: alpha w.
             spacing: m, the steps between two rows.
+
+        Raises:
+            InputError: If the spacing is below 1, or a number is out of its range.
         """
         check_count("spacing", spacing)
         kept = pull.double().clamp(min=max(0.0, _SMALLEST_PULL - _checked_decay(decay)))

@@ -84,14 +84,14 @@ class PartPenalty(ShownByField):
         return value_of(self.part, w[..., self.columns])
 
     def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
-        """The gradient; zero for the free weights."""
+        """The gradient ``[..., N]`` at ``w`` ``[..., N]``; zero for the free weights."""
         return self._gradient(self._checked(w))
 
     def _gradient(self, w: Tensor) -> Tensor:
         return self._scattered(gradient_of(self.part, w[..., self.columns]))
 
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:
-        """The Hessian, the same everywhere, times a vector."""
+        """The Hessian, the same at every ``w`` ``[..., N]`` (else an InputError), times ``vector`` ``[..., N]``."""
         here = check_vector("w", w, dim=self.dim, device=self.columns.device, is_finite=True)[..., self.columns]
         return self._scattered(self.part.hessian_vector_product(here, vector[..., self.columns]))
 
@@ -101,7 +101,7 @@ class PartPenalty(ShownByField):
         step_size: float | Float[Tensor, " N"],
         start: Float[Tensor, "*points N"] | None = None,
     ) -> Float[Tensor, "*points N"]:
-        """The implicit step of the part; the free weights stay unchanged."""
+        """The implicit step of the part from ``w``, with ``step_size`` and ``start``; free weights stay unchanged."""
         return answered(self._asking_step(self._checked(w), step_size, start))
 
     def _asking_step(self, w: Tensor, step_size: float | Tensor, start: Tensor | None) -> Asking[Tensor]:
@@ -132,11 +132,11 @@ class PartPenalty(ShownByField):
         }  # fmt: skip
 
     def with_strength(self, strength: float) -> PartPenalty:
-        """The same penalty with another lambda."""
+        """The same penalty with another lambda, the ``strength``, at least 0."""
         return dataclasses.replace(self, part=self.part.with_strength(strength))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PartPenalty:
-        """The same penalty on another device or in another dtype."""
+        """The same penalty on another ``device`` or in another ``dtype``; None keeps it."""
         return dataclasses.replace(self, part=self.part.to(device, dtype), columns=self.columns.to(device))
 
     def _checked(self, w: Tensor) -> Tensor:
@@ -198,14 +198,14 @@ class PenaltySum:
         return _added(value_of(part, w) for part in self.parts)
 
     def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
-        """The sum of the gradients."""
+        """The sum of the gradients at ``w`` ``[..., N]``, ``[..., N]``."""
         return _added(part.gradient(w) for part in self.parts)
 
     def _gradient(self, w: Tensor) -> Tensor:
         return _added(gradient_of(part, w) for part in self.parts)
 
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:
-        """The Hessian, the same everywhere, times a vector."""
+        """The Hessian, the same at every ``w`` ``[..., N]``, times ``vector`` ``[..., N]``."""
         return _added(part.hessian_vector_product(w, vector) for part in self.parts)
 
     def proximal_step(
@@ -340,11 +340,11 @@ class PenaltySum:
         return {"kind": _SUM, "parts": [part.state_dict() for part in self.parts]}
 
     def with_strength(self, strength: float) -> PenaltySum:
-        """All parts with another lambda."""
+        """All parts with another lambda, the ``strength``, at least 0."""
         return PenaltySum(tuple(part.with_strength(strength) for part in self.parts))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PenaltySum:
-        """The same penalty on another device or in another dtype."""
+        """The same penalty on another ``device`` or in another ``dtype``; None keeps it."""
         return PenaltySum(tuple(part.to(device, dtype) for part in self.parts))
 
     @property

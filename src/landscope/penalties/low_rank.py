@@ -97,7 +97,7 @@ class LowRankKroneckerPenalty(
         return self.strength * (z * self.multiplied(z)).sum(dim=(-2, -1))
 
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:  # noqa: ARG002
-        r"""The Hessian, the same everywhere, times a vector v: :math:`2 \lambda\, G V A`."""
+        r"""The Hessian, the same at every ``w``, times ``vector`` v ``[..., N]``: :math:`2 \lambda\, G V A`."""
         return 2 * self.strength * self.multiplied(vector.unflatten(-1, self.anchor.shape)).flatten(-2)
 
     def proximal_step(
@@ -155,7 +155,7 @@ class LowRankKroneckerPenalty(
         return super().n_stored + 1
 
     def multiplied(self, z: Tensor) -> Tensor:
-        """The product G Z A."""
+        """The product G Z A, with ``z`` of the shape of the weights of the layer, ``[..., out, in]``."""
         v, left = self.directions.to(z), self.outputs.to(z) @ z
         return self.floor * left + (left @ v.T * (self.values.to(z) - self.floor)) @ v
 

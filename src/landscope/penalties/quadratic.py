@@ -126,7 +126,7 @@ class QuadraticPenalty(
         return self.offset + self.strength * (stretched + self.floor * z.square().sum(dim=-1))
 
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:  # noqa: ARG002
-        r"""The constant Hessian times a vector z: :math:`2 \lambda [k_0 z + \sum_i (k_i - k_0) p_i p_i \cdot z]`."""
+        r"""Hessian at any ``w`` times ``vector`` z: :math:`2 \lambda [k_0 z + \sum_i (k_i - k_0) p_i p_i \cdot z]`."""
         return self._scaled(vector, 2 * self.strength * self.stiffness, 2 * self.strength * self.floor)
 
     def proximal_step(

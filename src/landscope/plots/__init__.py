@@ -1,5 +1,6 @@
 """Interactive figures of results; they draw given numbers and compute nothing else."""
 
+from landscope.plots.against_flatness import *  # noqa: F403
 from landscope.plots.between import *  # noqa: F403
 from landscope.plots.controls import *  # noqa: F403
 from landscope.plots.edge import *  # noqa: F403
@@ -15,5 +16,6 @@ from landscope.plots.response import *  # noqa: F403
 from landscope.plots.run_limit import *  # noqa: F403
 from landscope.plots.spectra import *  # noqa: F403
 from landscope.plots.style import as_html as as_html
+from landscope.plots.temperature import *  # noqa: F403
 from landscope.plots.text import *  # noqa: F403
 from landscope.plots.window_limit import *  # noqa: F403

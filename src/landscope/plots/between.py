@@ -15,6 +15,20 @@ def loss_between(line: LossInterpolation) -> go.Figure:
     """The loss on the line between two solutions with the barrier above its ends, and below it each metric.
 
     A barrier that is zero up to rounding in single precision is not drawn.
+
+    Args:
+        line: The loss on the line.
+
+    Returns:
+        A figure of the loss, in its own units, against the fraction of the way, from 0 to 1; below it one plot for each
+        metric.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> wells = lambda w: (w[..., 0].square() - 1).square()
+        >>> line = ls.landscape.loss_between(wells, torch.tensor([-1.0]), torch.tensor([1.0]))
+        >>> [curve.name for curve in loss_between(line).data]
+        ['loss', 'between the ends']
     """
     names = ("loss", *line.metric_names)
     figure = panels(len(names), 1, shared_xaxes=True, vertical_spacing=0.06)

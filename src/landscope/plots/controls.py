@@ -43,7 +43,26 @@ __all__ = [
 
 
 def exponents(rows: Sequence[Exponents]) -> go.Figure:
-    """The exponents psi, psi_D and psi_tau of every row of the table, with intervals."""
+    """The exponents psi, psi_D and psi_tau of every row of the table, with intervals.
+
+    Args:
+        rows: Exponents of each row, named by ``row.name``.
+
+    Returns:
+        A figure of three plots, for psi, psi_D and psi_tau (without unit), with a row for each name. A dashed line has
+        the value of the paper.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> from landscope.synthetic import InverseGaussian, sgd_in_bowl
+        >>> curvature = torch.logspace(0, 1, 8).double()
+        >>> window = ls.Trajectory.of(sgd_in_bowl(curvature, 400, learning_rate=0.1, noise_variance=1e-4, seed=0))
+        >>> modes = ls.principal_modes(window)
+        >>> F = ls.flatness(InverseGaussian(curvature), torch.zeros(8).double(), modes.directions)
+        >>> figure = exponents([ls.variance_flatness(modes, window, F, fit_modes=(1, 8))])
+        >>> list(figure.data[0].y)
+        ['principal modes']
+    """
     figure = panels(1, 3, shared_yaxes=True, horizontal_spacing=0.05)
     names = [row.name for row in rows]
     exponents = (("psi", "ψ", 4), ("psi_D", "ψ<sub>D</sub>", 2), ("psi_tau", "ψ<sub>τ</sub>", 1.8))
@@ -72,7 +91,16 @@ def correlation_time_by_sampling(
 ) -> go.Figure | None:
     """Correlation time against curvature for several samplings, with the theory of their order for plain SGD.
 
-    The result is None if no curvature is positive.
+    Args:
+        rows: Exponents of each sampling, by its name.
+        ranks: Ranks of the modes, ``[k]``, from 1.
+        curvature: H_ii of these modes, ``[k]``, loss over weights squared.
+        learning_rate: Learning rate alpha.
+        batches_per_epoch: Minibatches M in an epoch.
+        momentum: Momentum beta; with momentum, or where it is NaN, no theory is drawn.
+
+    Returns:
+        A figure of tau_i in steps against H_ii, both logarithmic; None if no curvature is positive.
     """
     if not bool((curvature > 0).any()):
         return None
@@ -97,7 +125,15 @@ def correlation_time_by_sampling(
 
 
 def variance_against_window(window_growth: Growth) -> go.Figure:
-    """Variance against the length of the window, along the sharpest and the flattest Hessian eigenvectors."""
+    """Variance against the length of the window, along the sharpest and the flattest Hessian eigenvectors.
+
+    Args:
+        window_growth: Variances in windows of each length.
+
+    Returns:
+        A figure of sigma^2 over its value in the shortest window, without unit, against the length in epochs, both
+        logarithmic; the names have the exponents.
+    """
     figure = new_figure("window (epochs)", "σ² / σ² of the shortest window", log_x=True, log_y=True)
     order = torch.argsort(torch.nan_to_num(window_growth.width, nan=float("inf")))
     quarter = max(1, len(order) // 4)
@@ -125,6 +161,9 @@ def variance_after_correction(correction: OneWindow, fresh: ModeStatistics | Non
     Args:
         correction: The correction.
         fresh: Statistics of fresh data along the same modes, where there are any.
+
+    Returns:
+        A figure of sigma_i^2 in units of the weights squared against the rank, both logarithmic.
     """
     figure = new_figure("rank i", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
     rank = ranks_of(len(correction.corrected))
@@ -148,7 +187,17 @@ def _separable_name(correction: OneWindow) -> str:
 
 
 def equilibrium(run: Exponents, control: Exponents, expected: Equilibrium) -> go.Figure:
-    """Variance against flatness along Hessian eigenvectors, of the run and of isotropic noise in the same window."""
+    """Variance against flatness along Hessian eigenvectors, of the run and of isotropic noise in the same window.
+
+    Args:
+        run: Exponents of the run along Hessian eigenvectors.
+        control: The same of isotropic Langevin noise.
+        expected: The variance that isotropic noise has in such a window.
+
+    Returns:
+        A figure of sigma_i^2 in units of the weights squared against F_i in units of the weights, both logarithmic. The
+        control and its expectation are shifted to the middle of the run, because the strength of their noise is free.
+    """
     figure = new_figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
     # The strength of the noise is free: both are drawn about the same middle.
     middle = [row.variance[row.used].log().mean() for row in (run, control)]

@@ -24,7 +24,28 @@ __all__ = ["oscillation_by_direction"]
 
 
 def oscillation_by_direction(edge: EdgeOfStability) -> go.Figure:
-    """Share of oscillation against alpha lambda along eigenvectors, and against rank along principal modes."""
+    """Share of oscillation against alpha lambda along eigenvectors, and against rank along principal modes.
+
+    Args:
+        edge: The edge of stability.
+
+    Returns:
+        A figure of the share, between 0 and 1, against alpha lambda_i (left, without unit) and against the rank
+        (right), both logarithmic.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> from landscope.synthetic import RandomSprings, sgd_in_bowl
+        >>> springs, values = RandomSprings.draw(torch.tensor([1.0, 2.0]), 20, seed=0), torch.tensor([5.0, 1.0])
+        >>> window = ls.Trajectory.of(sgd_in_bowl(values, 400, learning_rate=0.3, noise_variance=1.0, seed=0))
+        >>> axes, w0 = ls.directions.Directions.of(torch.eye(2), values=values), torch.zeros(2).double()
+        >>> edge = ls.noise.edge_of_stability(
+        ...     springs, springs, w0, window, axes, ls.principal_modes(window), learning_rate=0.3,
+        ...     n_batches=3,
+        ... )
+        >>> [axis.title.text for axis in oscillation_by_direction(edge).select_xaxes()]
+        ['αλ<sub>i</sub>', 'rank i']
+    """
     figure = panels(1, 2, shared_yaxes=True)
     pull, known = edge.pull, torch.isfinite(edge.pull) & (edge.pull > 0)
     _add_shares(

@@ -24,7 +24,14 @@ def fields(result: Result) -> go.Figure:
         result: Any result.
 
     Returns:
-        The figure. Of a long axis it shows some 2,000 evenly spaced places.
+        A figure, each tensor in its own unit against the index along its first axis, from 1. Of a long axis it shows
+        some 2,000 evenly spaced places.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> axes = ls.directions.Directions.of(torch.eye(2), values=torch.tensor([3.0, 1.0]))
+        >>> [axis.title.text for axis in fields(axes).select_yaxes()]
+        ['directions, by weight', 'values', 'residuals', 'mean']
     """
     shown = {name: value for name, value in result.tensors().items() if value.ndim in (1, 2) and value.numel()}
     if not shown:

@@ -1,4 +1,4 @@
-"""Figures 1 and 2: training, spectrum, path of the weights, profiles, flatness and the variance-flatness law."""
+"""Figures 1 and 2: training, spectrum, path of the weights, profiles and flatness."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ from landscope.plots.style import (
     NULL,
     OWN,
     PALETTE,
-    PROCESS,
     WALK,
     add_level,
     add_line,
     add_points,
-    few_ticks,
     logarithmic,
     new_figure,
     numbers,
@@ -41,12 +39,9 @@ __all__ = [
     "accumulated_variance",
     "flatness_against_rank",
     "log_loss_profiles",
-    "correlation_time_against_flatness",
     "path_in_plane",
-    "noise_against_flatness",
     "loss_profiles",
     "training_curves",
-    "variance_against_flatness",
     "variance_spectrum",
 ]
 
@@ -63,6 +58,21 @@ def training_curves(
         history: Losses and errors.
         spans: Name, first step and last step of each window.
         steps_per_epoch: Steps in an epoch; the axis counts steps where it is not known.
+
+    Returns:
+        A figure of the loss (left, logarithmic) and the errors in per cent (right) against steps or epochs, with a band
+        for each window. Curves that were not measured are left out.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> from landscope.training_history import TrainingHistory
+        >>> loss, unknown = torch.tensor([2.0, 1.0]), torch.full((2,), torch.nan)
+        >>> history = TrainingHistory(
+        ...     steps=torch.tensor([10, 20]), train_loss=loss, train_error=loss / 4, test_loss=unknown,
+        ...     test_error=unknown, minibatch_loss=torch.zeros(0),
+        ... )
+        >>> [curve.name for curve in training_curves(history, [("window", 11, 20)]).data]
+        ['training loss', 'training error']
     """
     figure = two_axes("step" if steps_per_epoch is None else "epoch", "loss", "error (%)")
     figure.update_yaxes(**logarithmic(), secondary_y=False)
@@ -87,7 +97,16 @@ def training_curves(
 
 
 def variance_spectrum(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
-    """Fig. 1A: variance against rank, with the null models."""
+    """Fig. 1A: variance against rank, with the null models.
+
+    Args:
+        spectrum: The spectrum of the window.
+        surrogates: Exponents of the shuffled increments, one for each draw; may be empty.
+
+    Returns:
+        A figure of sigma_i^2 in units of the weights squared against the rank, both logarithmic, beside fresh data, a
+        random walk and the shuffled increments.
+    """
     figure = new_figure("rank i", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
     count = len(spectrum.variance)
     for number, law in enumerate(surrogates):
@@ -131,7 +150,15 @@ def _show_all_that_moves(figure: go.Figure, spectrum: Spectrum, surrogates: Sequ
 
 
 def accumulated_variance(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
-    """Fig. 1B: share of modes 2 to n in the variance without mode 1."""
+    """Fig. 1B: share of modes 2 to n in the variance without mode 1.
+
+    Args:
+        spectrum: The spectrum of the window.
+        surrogates: Exponents of the shuffled increments, one for each draw; may be empty.
+
+    Returns:
+        A figure of the share, between 0 and 1, against the number of modes n (logarithmic), with the n that has 90 %.
+    """
     figure = new_figure("number of modes n", "share of variance without mode 1", log_x=True)
     spectra = [(law.variance, law.total_variance, "shuffled increments", NULL) for law in surrogates]
     walk = random_walk_shares(spectrum.n_steps, min(len(spectrum.variance), spectrum.n_steps - 1))
@@ -157,7 +184,17 @@ def accumulated_variance(spectrum: Spectrum, surrogates: Sequence[Exponents]) ->
 
 
 def path_in_plane(spectrum: Spectrum, first: int, second: int) -> go.Figure | None:
-    """Fig. 1C and D: the path of the weights in the plane of two modes; None if a mode does not exist."""
+    """Fig. 1C and D: the path of the weights in the plane of two modes; None if a mode does not exist.
+
+    Args:
+        spectrum: The spectrum of the window, with the path along the modes drawn.
+        first: Rank of the mode on the axis of x, from 1.
+        second: Rank of the mode on the axis of y.
+
+    Returns:
+        A figure of theta against theta, both in units of the weights, coloured by the step; None if the path along one
+        of the modes is not there.
+    """
     if not {first, second} <= set(spectrum.drawn):
         return None
     columns = [spectrum.drawn.index(rank) for rank in (first, second)]
@@ -173,7 +210,17 @@ def path_in_plane(spectrum: Spectrum, first: int, second: int) -> go.Figure | No
 
 
 def loss_profiles(drawn: LossProfiles, ranks: Sequence[int], ratio: float = math.e) -> go.Figure:
-    """Fig. 2A: the loss along a few modes, and the multiple of the loss at w0 at which flatness is read."""
+    """Fig. 2A: the loss along a few modes, and the multiple of the loss at w0 at which flatness is read.
+
+    Args:
+        drawn: Profiles of the loss, one row for each mode.
+        ranks: Ranks of these modes, which name the curves.
+        ratio: Multiple of the loss at w0 at which flatness is read.
+
+    Returns:
+        A figure of the loss against the displacement along each mode in units of the weights, for the first four ranks;
+        below it one plot for each metric.
+    """
     if drawn.metric_names:
         return _with_metrics(drawn, ranks, ratio)
     figure = new_figure("displacement δθ", "loss L<sub>i</sub>")
@@ -206,7 +253,18 @@ def _with_metrics(drawn: LossProfiles, ranks: Sequence[int], ratio: float) -> go
 
 
 def log_loss_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], flatness: Flatness) -> go.Figure:
-    """Fig. 2B: the log-loss along one mode, with both fits, their residuals and the flatness."""
+    """Fig. 2B: the log-loss along one mode, with both fits, their residuals and the flatness.
+
+    Args:
+        drawn: Profiles of the loss, one row for each mode.
+        fits: Fits to these profiles.
+        ranks: Ranks of these modes; the middle one of three or more is drawn, else the first.
+        flatness: Flatness of the modes, from the first.
+
+    Returns:
+        A figure of ln L against the displacement in units of the weights, with both fits and a bar as long as F_i;
+        below it their residuals.
+    """
     row = len(ranks) // 2 if len(ranks) > 2 else 0
     figure = panels(2, 1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.05)
     x, loss = numbers(drawn.displacements[row]), numbers(drawn.loss[row])
@@ -237,7 +295,16 @@ def log_loss_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[in
 
 
 def flatness_against_rank(flatness: Flatness, surrogates: Sequence[Exponents]) -> go.Figure:
-    """Fig. 2C: flatness against rank."""
+    """Fig. 2C: flatness against rank.
+
+    Args:
+        flatness: Flatness of the modes.
+        surrogates: Exponents of the shuffled increments, one for each draw; may be empty.
+
+    Returns:
+        A figure of F_i in units of the weights against the rank, both logarithmic. Modes whose flatness is not within
+        reach are left out.
+    """
     figure = new_figure("rank i", "flatness F<sub>i</sub>", log_x=True, log_y=True)
     for number, law in enumerate(surrogates):
         kept = numbers(law.bracketed)
@@ -247,84 +314,4 @@ def flatness_against_rank(flatness: Flatness, surrogates: Sequence[Exponents]) -
         )  # fmt: skip
     kept = numbers(flatness.bracketed)
     add_points(figure, ranks_of(len(kept))[kept], numbers(flatness.width)[kept], "in-sample modes", OWN)
-    return figure
-
-
-def variance_against_flatness(
-    in_sample: Exponents,
-    fresh: Exponents | None,
-    nulls: Sequence[Exponents],
-    processes: Sequence[Exponents] = (),
-) -> go.Figure:
-    """Fig. 2D: variance against flatness, in-sample, in fresh data, for shuffled increments and for a process."""
-    return _by_flatness("variance σ<sub>i</sub>²", "variance", "psi", "ψ", in_sample, fresh, nulls, processes)
-
-
-def noise_against_flatness(
-    in_sample: Exponents,
-    fresh: Exponents | None,
-    nulls: Sequence[Exponents],
-    processes: Sequence[Exponents] = (),
-) -> go.Figure:
-    """Fig. 3B, D: velocity variance against flatness."""
-    title, symbol = "velocity variance D<sub>i</sub>", "ψ<sub>D</sub>"
-    return _by_flatness(title, "velocity_variance", "psi_D", symbol, in_sample, fresh, nulls, processes)
-
-
-def correlation_time_against_flatness(
-    in_sample: Exponents,
-    fresh: Exponents | None,
-    nulls: Sequence[Exponents],
-    processes: Sequence[Exponents] = (),
-    white_time: float | None = None,
-) -> go.Figure:
-    """Fig. 3B, tau: correlation time against flatness, with the value for white velocities in fresh data."""
-    figure = _by_flatness(
-        "correlation time τ<sub>i</sub> (steps)",
-        "correlation_time",
-        "psi_tau",
-        "ψ<sub>τ</sub>",
-        in_sample,
-        fresh,
-        nulls,
-        processes,
-    )
-    flatness = numbers(in_sample.width[in_sample.used])
-    if white_time is not None and len(flatness):
-        ends = np.array([flatness.min(), flatness.max()])  # a label at the line would lie over points
-        add_line(figure, ends, np.full(2, white_time), "white, fixed directions", WALK, dash="dot", width=1.5)
-    return figure
-
-
-def _by_flatness(
-    title: str,
-    quantity: str,
-    exponent: str,
-    symbol: str,
-    in_sample: Exponents,
-    fresh: Exponents | None,
-    nulls: Sequence[Exponents],
-    processes: Sequence[Exponents],
-) -> go.Figure:
-    figure = new_figure("flatness F<sub>i</sub>", title, log_x=True, log_y=True)
-    for laws, name, color in ((nulls, "shuffled increments", NULL), (processes, "finite-window process", PROCESS)):
-        for number, law in enumerate(laws):
-            figure.add_scatter(
-                x=numbers(law.width[law.used]), y=numbers(getattr(law, quantity)[law.used]), name=name,
-                mode="markers", marker={"color": color, "size": 3}, legendgroup=name, showlegend=number == 0,
-            )  # fmt: skip
-    measured = [
-        (law, *rest) for law, *rest in ((fresh, "fresh data", FRESH), (in_sample, "in-sample", OWN)) if law is not None
-    ]
-    for law, name, color in measured:
-        x, y = numbers(law.width[law.used]), numbers(getattr(law, quantity)[law.used])
-        add_points(figure, x, y, name, color)
-    for law, name, color in reversed(measured):
-        slope = getattr(law, exponent)
-        if law.n_used < 3:
-            continue
-        x, y = numbers(law.width[law.used]), numbers(getattr(law, quantity)[law.used])
-        ends, middle = np.array([x.min(), x.max()]), np.exp(np.mean(np.log(y) + slope * np.log(x)))
-        add_line(figure, ends, middle * ends**-slope, f"{symbol} = {slope:.2f} ({name})", color, width=2)
-    few_ticks(figure)
     return figure

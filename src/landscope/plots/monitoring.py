@@ -35,6 +35,10 @@ def measured_over_training(history: MonitorHistory) -> go.Figure:
 
     Args:
         history: What a monitor measured.
+
+    Returns:
+        A figure with a plot for each kind of quantity against the step, both logarithmic, in the units that the axes
+        name.
     """
     kinds = [kind for kind in _TITLES if any(_panel_of(name) == kind for name in history.names)]
     rows = max(1, math.ceil(len(kinds) / 2))

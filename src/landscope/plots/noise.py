@@ -1,4 +1,4 @@
-"""Figures 3, 5, S7 and of the sections S1 to S3: springs, temperatures, drift and curvature."""
+"""Figures 3, S7 and of the sections S1 to S3: springs, velocities, drift and curvature."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from torch import Tensor
 
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.noise.drift import DriftLaw
 from landscope.noise.drift_path import Activity, DriftPath
-from landscope.noise.gradient import GradientNoise
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.noise.springs import Springs
 from landscope.noise.stationarity import YaidaRelation
-from landscope.noise.temperature import ActiveTemperature
-from landscope.noise.temperature_over_training import TemperatureOverTraining
 from landscope.noise.velocity import VelocityStatistics
 from landscope.plots.style import (
     FIT,
@@ -30,10 +26,8 @@ from landscope.plots.style import (
     add_line,
     add_points,
     few_ticks,
-    logarithmic,
     new_figure,
     numbers,
-    panels,
     ranks_of,
     taller,
     two_axes,
@@ -43,8 +37,6 @@ __all__ = [
     "active_modes",
     "loss_along_drift",
     "velocity_autocorrelation",
-    "temperature_over_training",
-    "temperature_profiles_over_training",
     "inverse_loss_over_training",
     "flatness_and_curvature",
     "mean_squared_displacement",
@@ -53,18 +45,21 @@ __all__ = [
     "spring_predictions",
     "spring_statistics",
     "stationarity",
-    "temperature_against_flatness",
-    "temperature_against_loss",
-    "temperature_profiles",
 ]
 
 _SYMBOLS = ("circle", "square", "diamond")
-_PALEST = 0.35
-"""Opacity of the first step of a training; paler lines are hard to see."""
 
 
 def minibatch_profiles(springs: Springs) -> go.Figure:
-    """Fig. 3A: ln L of single minibatches and of all data along one mode."""
+    """Fig. 3A: ln L of single minibatches and of all data along one mode.
+
+    Args:
+        springs: The springs of the minibatches.
+
+    Returns:
+        A figure of ln L against the displacement along one mode in units of the weights: one line for each of a few
+        minibatches, and one for all data.
+    """
     row = min(1, len(springs.drawn_ranks) - 1)
     figure = new_figure(f"displacement δθ, i = {int(springs.drawn_ranks[row])}", "ln L")
     x = numbers(springs.displacements[row])
@@ -78,7 +73,15 @@ def minibatch_profiles(springs: Springs) -> go.Figure:
 
 
 def spring_statistics(springs: Springs) -> go.Figure:
-    """Fig. S7: mean stiffness and spread of the minima against flatness."""
+    """Fig. S7: mean stiffness and spread of the minima against flatness.
+
+    Args:
+        springs: The springs of the minibatches.
+
+    Returns:
+        A figure of the mean stiffness M_ii (inverse square of the units of the weights) and of the spread sigma~_i
+        (units of the weights) against F_i in units of the weights, all logarithmic, with power laws.
+    """
     figure = new_figure("flatness F<sub>i</sub>", "M<sub>ii</sub> and σ̃<sub>i</sub>", log_x=True, log_y=True)
     x = numbers(springs.width)
     for values, name, color, slope in (
@@ -97,7 +100,15 @@ def spring_statistics(springs: Springs) -> go.Figure:
 
 
 def spring_predictions(springs: Springs) -> go.Figure:
-    """Ratios of predicted and measured flatness (Eq. 10) and velocity variance (Eq. 12)."""
+    """Ratios of predicted and measured flatness (Eq. 10) and velocity variance (Eq. 12).
+
+    Args:
+        springs: The springs of the minibatches.
+
+    Returns:
+        A figure of the ratios predicted over measured, without unit, against the rank, both logarithmic; 1 where the
+        prediction holds.
+    """
     figure = new_figure("rank i", "predicted / measured", log_x=True, log_y=True)
     ranks = numbers(springs.ranks)
     ratio = springs.predicted_velocity_variance / springs.velocity_variance
@@ -116,7 +127,22 @@ def _drawn(count: int) -> list[int]:
 
 
 def velocity_autocorrelation(velocity: VelocityStatistics, steps_per_epoch: int | None) -> go.Figure:
-    """Velocity autocorrelation of a few modes, summed over lags: noise of single steps would hide it otherwise."""
+    """Velocity autocorrelation of a few modes, summed over lags: noise of single steps would hide it otherwise.
+
+    Args:
+        velocity: Statistics of the velocities.
+        steps_per_epoch: Steps in an epoch; the axis counts steps if None.
+
+    Returns:
+        A figure of 1 + 2 sum c_i(t), without unit, against the lag in steps or epochs.
+
+    Example:
+        >>> import landscope as ls
+        >>> window = ls.Trajectory.of(ls.synthetic.random_walk(400, 2, seed=0))
+        >>> velocity = ls.noise.velocity_statistics(window, ls.principal_modes(window), max_lag=5)
+        >>> [curve.name for curve in velocity_autocorrelation(velocity, None).data]
+        ['i = 1', 'i = 2']
+    """
     figure = new_figure(
         f"lag ({'steps' if steps_per_epoch is None else 'epochs'})", "1 + 2 Σ c<sub>i</sub>(t) up to the lag"
     )
@@ -127,7 +153,15 @@ def velocity_autocorrelation(velocity: VelocityStatistics, steps_per_epoch: int 
 
 
 def mean_squared_displacement(velocity: VelocityStatistics) -> go.Figure:
-    """Mean squared displacement of a few modes."""
+    """Mean squared displacement of a few modes.
+
+    Args:
+        velocity: Statistics of the velocities.
+
+    Returns:
+        A figure of the mean squared displacement in units of the weights squared against the lag in steps, both
+        logarithmic; the names have the exponents.
+    """
     figure = new_figure("lag (steps)", "mean squared displacement", log_x=True, log_y=True)
     for rank, color in zip(_drawn(velocity.msd.shape[1]), [*PALETTE, FIT], strict=False):
         slope = float(velocity.msd_exponent[rank - 1])
@@ -136,83 +170,15 @@ def mean_squared_displacement(velocity: VelocityStatistics) -> go.Figure:
     return figure
 
 
-def temperature_profiles(along: ActiveTemperature, ranks: Tensor) -> go.Figure:
-    """Fig. 5A: active temperature (left) and loss (right) along modes."""
-    figure = panels(1, 2, horizontal_spacing=0.2)
-    for row, (rank, color) in enumerate(zip(ranks.tolist(), PALETTE, strict=False)):
-        x = numbers(along.displacements[row])
-        for column, values in ((1, along.temperature[row]), (2, along.loss[row])):
-            figure.add_scatter(
-                x=x, y=numbers(values), name=f"i = {rank}", mode="lines+markers", marker={"size": 4, "color": color},
-                legendgroup=str(rank), showlegend=column == 1, row=1, col=column,
-            )  # fmt: skip
-    figure.update_xaxes(title_text="displacement δθ")
-    figure.update_yaxes(**logarithmic())
-    figure.update_yaxes(title_text="active temperature T<sub>i</sub>", col=1)
-    figure.update_yaxes(title_text="loss L", col=2)
-    return figure
-
-
-def temperature_against_flatness(noise: GradientNoise, width: Tensor, learning_rate: float) -> go.Figure:
-    """Fig. 5B: active temperature at w0 against rank and against flatness."""
-    figure = panels(1, 2, shared_yaxes=True, horizontal_spacing=0.06)
-    temperature = numbers(noise.temperature(learning_rate))
-    kept = np.isfinite(numbers(width))
-    for column, x in ((1, ranks_of(len(temperature))[kept]), (2, numbers(width)[kept])):
-        figure.add_scatter(
-            x=x, y=temperature[kept], mode="markers", marker={"size": 4, "color": OWN}, showlegend=False, row=1,
-            col=column,
-        )  # fmt: skip
-    figure.update_xaxes(**logarithmic(narrow=True))
-    figure.update_yaxes(**logarithmic())
-    figure.update_xaxes(title_text="rank i", col=1)
-    figure.update_xaxes(title_text="flatness F<sub>i</sub>", col=2)
-    figure.update_yaxes(title_text="active temperature T<sub>i</sub>(0)", col=1)
-    return figure
-
-
-def temperature_profiles_over_training(over_training: TemperatureOverTraining) -> go.Figure:
-    """Fig. 5C: active temperature along one mode at several checkpoints."""
-    figure = new_figure(f"displacement δθ, i = {over_training.drawn_rank}", "active temperature", log_y=True)
-    shades = np.linspace(_PALEST, 1, max(2, len(over_training.profiles)))
-    for profile, step, shade in zip(
-        numbers(over_training.profiles), over_training.drawn_steps.tolist(), shades, strict=False
-    ):
-        color = f"rgba(31, 95, 168, {shade:.2f})"
-        add_line(figure, numbers(over_training.displacements), profile, f"step {step:,.0f}", color)
-    return figure
-
-
-def temperature_over_training(over_training: TemperatureOverTraining) -> go.Figure:
-    """Fig. 5D: loss and active temperatures over training."""
-    figure = new_figure("step (0 drawn at 0.5)", "loss and active temperature", log_x=True, log_y=True)
-    x = np.maximum(numbers(over_training.steps), 0.5)
-    for column in range(0, len(over_training.ranks), max(1, len(over_training.ranks) // 8)):
-        y = numbers(over_training.temperature[:, column])
-        figure.add_scatter(
-            x=x, y=y, name=f"T<sub>i</sub>, i = {int(over_training.ranks[column])}", mode="lines",
-            line={"color": OWN, "width": 1}, opacity=0.3 + 0.7 * (1 - column / len(over_training.ranks)),
-        )  # fmt: skip
-    add_line(figure, x, numbers(over_training.loss), "loss L", FIT, width=3)
-    return figure
-
-
-def temperature_against_loss(over_training: TemperatureOverTraining) -> go.Figure:
-    """Fig. 5D, inset: active temperature against loss at the checkpoints."""
-    figure = new_figure("loss L", "active temperature T<sub>i</sub>(0)", log_x=True, log_y=True)
-    for column, color in zip(
-        range(0, len(over_training.ranks), max(1, len(over_training.ranks) // 4)), PALETTE, strict=False
-    ):
-        name = f"i = {int(over_training.ranks[column])}"
-        figure.add_scatter(
-            x=numbers(over_training.loss), y=numbers(over_training.temperature[:, column]), name=name,
-            mode="lines+markers", line={"color": color, "width": 1}, marker={"size": 5},
-        )  # fmt: skip
-    return figure
-
-
 def inverse_loss_over_training(law: DriftLaw) -> go.Figure:
-    """S2: 1/L over time, with a fitted line and the slope of a drift along p_1 alone."""
+    """S2: 1/L over time, with a fitted line and the slope of a drift along p_1 alone.
+
+    Args:
+        law: The fit of 1/L.
+
+    Returns:
+        A figure of 1/L, in inverse units of the loss, against the step.
+    """
     figure = new_figure("step", "1/L")
     x, y = numbers(law.steps), 1 / numbers(law.loss)
     add_points(figure, x, y, "training loss, after each epoch", OWN, 6)
@@ -226,7 +192,15 @@ def inverse_loss_over_training(law: DriftLaw) -> go.Figure:
 
 
 def loss_along_drift(path: DriftPath) -> go.Figure:
-    """S2: margin and test error along the drift, as far as they were measured."""
+    """S2: margin and test error along the drift, as far as they were measured.
+
+    Args:
+        path: What was measured along the drift.
+
+    Returns:
+        A figure of the margin over its value at w0 (left, without unit) and the test error in per cent (right) against
+        the displacement along the drift in units of the weights. What was not measured has no axis.
+    """
     margins = [
         (path.margin / path.margin[0], "margin over its value at w₀", OWN),
         (path.relative_margin / path.relative_margin[0], "margin per norm of the weights", NULL),
@@ -247,7 +221,14 @@ def loss_along_drift(path: DriftPath) -> go.Figure:
 
 
 def flatness_and_curvature(comparison: FlatnessAndCurvature) -> go.Figure:
-    """S3: ratio of the flatness to its value from the local curvature, against rank."""
+    """S3: ratio of the flatness to its value from the local curvature, against rank.
+
+    Args:
+        comparison: Flatness beside curvature.
+
+    Returns:
+        A figure of F_i sqrt(H_ii/8 L_0), without unit, against the rank (logarithmic); 1 where ln L is quadratic.
+    """
     figure = new_figure("rank i", "F<sub>i</sub> √(H<sub>ii</sub>/8L₀)", log_x=True)
     add_points(figure, numbers(comparison.ranks), numbers(comparison.ratio), "measured over local", OWN)
     add_level(figure, 1, "ln L quadratic")
@@ -255,7 +236,15 @@ def flatness_and_curvature(comparison: FlatnessAndCurvature) -> go.Figure:
 
 
 def noise_against_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
-    """Gradient noise against curvature in each layer, in two bases."""
+    """Gradient noise against curvature in each layer, in two bases.
+
+    Args:
+        layers: One comparison for each layer and basis, at least one.
+
+    Returns:
+        A figure of C_ii (loss squared over weights squared) against H_ii (loss over weights squared), both logarithmic;
+        the names have the exponents.
+    """
     figure = new_figure("curvature H<sub>ii</sub>", "gradient noise C<sub>ii</sub>", log_x=True, log_y=True)
     names = list(dict.fromkeys(layer.layer for layer in layers))
     for layer in layers:
@@ -272,7 +261,15 @@ def noise_against_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
 
 
 def stationarity(yaida: YaidaRelation) -> go.Figure:
-    """The ratio of Yaida's relation against rank."""
+    """The ratio of Yaida's relation against rank.
+
+    Args:
+        yaida: The relation along each mode.
+
+    Returns:
+        A figure of the ratio, without unit, against the rank, both logarithmic; 1 where the weights are stationary. A
+        negative ratio is drawn by its absolute value, in grey.
+    """
     figure = new_figure("rank i", "⟨θ ∂L⟩ / (D/2α)", log_x=True, log_y=True)
     ratio, ranks = numbers(yaida.ratio), ranks_of(len(yaida.ratio))
     add_points(figure, ranks[ratio > 0], ratio[ratio > 0], "ratio", OWN)
@@ -282,7 +279,15 @@ def stationarity(yaida: YaidaRelation) -> go.Figure:
 
 
 def active_modes(activity: Activity, steps_per_epoch: int | None) -> go.Figure:
-    """Number of modes with 99 % of the variance in each window."""
+    """Number of modes with 99 % of the variance in each window.
+
+    Args:
+        activity: Number of active modes in each window.
+        steps_per_epoch: Steps in an epoch; the axis counts steps if None.
+
+    Returns:
+        A figure of the number of modes, with mode 1 and without it, against the last step or epoch of each window.
+    """
     figure = new_figure(
         "step" if steps_per_epoch is None else "epoch",
         f"modes with {100 * activity.fraction:g} % of the variance",

@@ -26,7 +26,23 @@ _FEW = 12
 
 
 def noise_scale(found: NoiseScale) -> go.Figure:
-    """Noise scale of the whole gradient, and along directions where it was measured, with their intervals."""
+    """Noise scale of the whole gradient, and along directions where it was measured, with their intervals.
+
+    Args:
+        found: The noise scale.
+
+    Returns:
+        A figure of the noise scale in samples (logarithmic) against the rank, with 0 for the whole gradient, beside the
+        batch size.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> from landscope.synthetic import RandomSprings
+        >>> springs = RandomSprings.draw(torch.tensor([1.0, 2.0]), 100, seed=0)
+        >>> found = ls.noise.noise_scale(springs, torch.ones(2).double(), batch_size=1)
+        >>> [curve.name for curve in noise_scale(found).data]
+        ['95 % interval', 'batch size, 1']
+    """
     figure = new_figure("rank i (0: whole gradient)", "noise scale (samples)", log_y=True)
     values = np.concatenate([[found.value], numbers(found.along)])
     ends = np.concatenate([[found.confidence_interval], numbers(found.along_interval)])
@@ -45,7 +61,15 @@ def noise_scale(found: NoiseScale) -> go.Figure:
 
 
 def noise_scale_over_training(found: TemperatureOverTraining) -> go.Figure:
-    """Noise scale with its intervals over the training, beside the batch size, and the directions of the noise."""
+    """Noise scale with its intervals over the training, beside the batch size, and the directions of the noise.
+
+    Args:
+        found: The temperatures over the training, with the noise scale.
+
+    Returns:
+        A figure of the noise scale in samples (left, logarithmic) and the number of directions with 99 % of the noise
+        (right) against the step (logarithmic).
+    """
     figure = two_axes(STEPS, "noise scale tr Σ/|G|² (samples)", "noise directions (99 %)")
     x = places_of(found.steps)
     _add_intervals(

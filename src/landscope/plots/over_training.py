@@ -26,7 +26,15 @@ __all__ = ["modes_over_training", "sharpness_over_training"]
 
 
 def sharpness_over_training(found: SharpnessOverTraining) -> go.Figure:
-    """Largest curvature and batch sharpness over the training, with their edges of stability."""
+    """Largest curvature and batch sharpness over the training, with their edges of stability.
+
+    Args:
+        found: The sharpness over the training.
+
+    Returns:
+        A figure of curvatures (loss over weights squared) against the step, both logarithmic; the edge is in the same
+        unit.
+    """
     figure = new_figure(STEPS, "curvature", log_x=True, log_y=True)
     x = places_of(found.steps)
     add_line(figure, x, numbers(found.sharpness), "λ<sub>1</sub> of the whole loss", OWN)
@@ -43,7 +51,23 @@ def sharpness_over_training(found: SharpnessOverTraining) -> go.Figure:
 
 
 def modes_over_training(found: ModesOverTraining) -> go.Figure:
-    """Overlap of the modes of successive windows, beside that of modes that do not turn and of random directions."""
+    """Overlap of the modes of successive windows, beside that of modes that do not turn and of random directions.
+
+    Args:
+        found: The turning of the modes.
+
+    Returns:
+        A figure of the overlap, between 0 and 1, against the last step of each window.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> rows = ls.synthetic.sgd_in_bowl(
+        ...     torch.tensor([1.0, 1.0, 20.0, 20.0]), 400, learning_rate=0.05, noise_variance=1.0, seed=0
+        ... )
+        >>> found = ls.directions.modes_over_training(ls.Trajectory.of(rows), 2, n_windows=4)
+        >>> modes_over_training(found).layout.yaxis.title.text
+        'overlap of the first 2 modes'
+    """
     figure = new_figure("last step of the window", f"overlap of the first {found.n_modes} modes")
     x = numbers(found.steps)
     low, high = numbers(found.unturned_range).T

@@ -31,6 +31,17 @@ def loss_plane(
         cosine_content: How much each coordinate of the path resembles that of a random walk, ``[2]``, see
             :func:`landscope.noise.cosine_content`.
         along: Names of the two directions.
+
+    Returns:
+        A figure of contours over the two displacements in units of the weights, one plot for ln L (or L, in units of
+        the loss) and one for each metric.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> bowl, along = ls.synthetic.QuadraticBowl(torch.tensor([2.0, 8.0]), minimum=1.0), torch.tensor([0.0, 1.0])
+        >>> figure = loss_plane(ls.loss_plane(bowl, torch.zeros(2), torch.eye(2), along, along))
+        >>> figure.layout.xaxis.title.text, figure.data[0].z.shape
+        ('displacement a', (2, 2))
     """
     loss, scale = numbers(plane.loss), "L"
     if (loss >= 0).all():

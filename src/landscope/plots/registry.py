@@ -8,6 +8,7 @@ import torch
 
 from landscope.directions.directions import Directions
 from landscope.landscape.profile import LossProfiles
+from landscope.plots.against_flatness import variance_against_flatness
 from landscope.plots.between import loss_between
 from landscope.plots.controls import variance_after_correction, variance_against_window
 from landscope.plots.edge import oscillation_by_direction
@@ -16,7 +17,6 @@ from landscope.plots.landscape import (
     flatness_against_rank,
     loss_profiles,
     training_curves,
-    variance_against_flatness,
     variance_spectrum,
 )
 from landscope.plots.monitoring import measured_over_training
@@ -29,8 +29,6 @@ from landscope.plots.noise import (
     noise_against_curvature,
     spring_statistics,
     stationarity,
-    temperature_over_training,
-    temperature_profiles,
 )
 from landscope.plots.noise_scale import noise_scale
 from landscope.plots.over_training import modes_over_training, sharpness_over_training
@@ -39,6 +37,7 @@ from landscope.plots.response import response_and_correlation
 from landscope.plots.run_limit import variance_and_relaxation
 from landscope.plots.spectra import spectral_density
 from landscope.plots.style import OWN, add_points, few_ticks, new_figure, numbers, ranks_of
+from landscope.plots.temperature import temperature_over_training, temperature_profiles
 from landscope.plots.window_limit import variance_along_curvature
 from landscope.results import register_picture
 
@@ -52,6 +51,18 @@ def values_against_rank(directions: Directions) -> go.Figure:
     """Values of directions against rank: the variance of principal modes, or curvatures, which may be negative.
 
     The axes are logarithmic if there are positive values only, up to rounding.
+
+    Args:
+        directions: The directions, with their values.
+
+    Returns:
+        A figure of the values, in their own units, against the rank.
+
+    Example:
+        >>> import torch
+        >>> axes = Directions.of(torch.eye(2), values=torch.tensor([3.0, 1.0]))
+        >>> values_against_rank(axes).data[0].y.tolist()
+        [3.0, 1.0]
     """
     values = numbers(directions.values)
     known = np.isfinite(values)

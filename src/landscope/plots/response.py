@@ -16,7 +16,23 @@ _DRAWN = 4
 
 
 def response_and_correlation(found: DirectResponse) -> go.Figure:
-    """The response to a kick (solid) and the autocorrelation (dotted) of a few modes against the lag."""
+    """The response to a kick (solid) and the autocorrelation (dotted) of a few modes against the lag.
+
+    Args:
+        found: The response and the fluctuations.
+
+    Returns:
+        A figure of chi_i(t) and C_i(t)/C_i(0), both without unit, against the lag in steps.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> a, steps = torch.tensor([0.5, 0.9]).double(), torch.arange(101)[:, None]
+        >>> path = ls.synthetic.autoregressive(a, 202, seed=0).reshape(2, 101, 2)
+        >>> pair, half = (torch.stack([path + e * a**steps, path - e * a**steps], dim=1) for e in (1, 0.5))
+        >>> found = ls.noise.direct_response(path, pair, half, torch.ones(2), learning_rate=0.1, n_lags=20)
+        >>> [curve.name for curve in response_and_correlation(found).data]
+        ['χ, mode 1', 'C, mode 1', 'χ, mode 2', 'C, mode 2']
+    """
     figure = new_figure("lag t (steps)", "χ(t) and C(t)/C(0)")
     count = len(found.kick)
     drawn = np.unique(np.linspace(0, count - 1, min(_DRAWN, count)).round().astype(int))
@@ -31,7 +47,16 @@ def response_and_correlation(found: DirectResponse) -> go.Figure:
 
 
 def response_temperature(found: DirectResponse, width: Float[Tensor, " k"]) -> go.Figure:
-    """The temperature of fluctuation and response against flatness, beside that of the noise alone."""
+    """The temperature of fluctuation and response against flatness, beside that of the noise alone.
+
+    Args:
+        found: The response and the fluctuations.
+        width: F_i of the same modes, ``[k]``, in units of the weights.
+
+    Returns:
+        A figure of T_eff,i in units of the loss against F_i in units of the weights, both logarithmic. Modes that
+        mostly drift have a mark.
+    """
     figure = new_figure("flatness F<sub>i</sub>", "T<sub>eff,i</sub>", log_x=True, log_y=True)
     x, y = numbers(width), numbers(found.temperature)
     add_points(figure, x, numbers(found.noise_temperature), "noise alone, D/2α", NULL, 6)

@@ -29,7 +29,27 @@ __all__ = ["psi_against_window", "psi_in_growing_windows", "variance_and_relaxat
 
 
 def variance_and_relaxation(limit: RunLimit) -> go.Figure:
-    """Variance against flatness, measured and as the local and the effective curvature give it in the same window."""
+    """Variance against flatness, measured and as the local and the effective curvature give it in the same window.
+
+    Args:
+        limit: The limit of the run.
+
+    Returns:
+        A figure of sigma_i^2 in units of the weights squared against F_i in units of the weights, both logarithmic;
+        with the window without end where it is identified.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> from landscope.synthetic import QuadraticBowl, sgd_in_bowl
+        >>> curvature = torch.logspace(0, -1, 10).double()
+        >>> window = ls.Trajectory.of(sgd_in_bowl(curvature, 400, learning_rate=0.1, noise_variance=1.0, seed=0))
+        >>> axes, bowl = ls.directions.Directions.of(torch.eye(10)), QuadraticBowl(curvature)
+        >>> F = ls.flatness(bowl, torch.zeros(10).double(), axes)
+        >>> force = ls.noise.effective_curvature(window, bowl, axes)
+        >>> figure = variance_and_relaxation(ls.law.run_limit(axes, window, F, force, learning_rate=0.1))
+        >>> figure.data[0].name, len(figure.data[0].x)
+        ('measured', 10)
+    """
     figure = new_figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
     width = numbers(limit.width[limit.used])
     series = [
@@ -46,7 +66,14 @@ def variance_and_relaxation(limit: RunLimit) -> go.Figure:
 
 
 def psi_against_window(limits: Mapping[str, RunLimit]) -> go.Figure:
-    """Exponent against the length of the window, measured and from the effective curvature, with its limit."""
+    """Exponent against the length of the window, measured and from the effective curvature, with its limit.
+
+    Args:
+        limits: Limits of runs, by the name of each.
+
+    Returns:
+        A figure of psi, without unit, with 95 % bars against the length of the window in steps (logarithmic).
+    """
     figure = new_figure("window (steps)", "ψ(T)", log_x=True)
     for (name, limit), color in zip(limits.items(), PALETTE, strict=False):
         x, reach = numbers(limit.length), 1.96 * numbers(limit.psi_stderr)
@@ -65,6 +92,13 @@ def psi_in_growing_windows(growth: Growth, limit: WindowLimit | None = None) -> 
     """Exponent against the length of the window over all that was recorded, along Hessian eigenvectors.
 
     The level is the limit of a stationary process with the run's own noise and curvature, where it is given.
+
+    Args:
+        growth: Exponents in windows of each length.
+        limit: The limit of a stationary process; no level is drawn if None.
+
+    Returns:
+        A figure of psi, without unit, with its interval against the length in epochs (logarithmic).
     """
     figure = new_figure("window (epochs)", "ψ(T)", log_x=True)
     psi, (low, high) = numbers(growth.psi), numbers(growth.psi_interval.T)

@@ -21,6 +21,17 @@ def spectral_density(found: SpectralDensity) -> go.Figure:
 
     Args:
         found: The quadratures.
+
+    Returns:
+        A figure of phi(lambda), in inverse units of the eigenvalues (logarithmic), against the eigenvalues, loss over
+        weights squared.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> bowl = ls.synthetic.QuadraticBowl(torch.linspace(-1, 3, 50).double())
+        >>> found = ls.landscape.spectral_density(bowl, torch.zeros(50).double(), n_probes=2, n_steps=9)
+        >>> spectral_density(found).layout.xaxis.title.text
+        'eigenvalue λ of the Hessian'
     """
     name = {"hessian": "Hessian", "gauss-newton": "Gauss-Newton matrix"}[found.matrix]
     figure = new_figure(f"eigenvalue λ of the {name}", "density φ(λ)", log_y=True)

@@ -181,7 +181,19 @@ def add_level(
 
 
 def as_html(figure: go.Figure, name: str) -> str:
-    """The HTML of a figure, for a page that already contains plotly.js."""
+    """The HTML of a figure, for a page that already contains plotly.js.
+
+    Args:
+        figure: The figure.
+        name: Id of its element, and name of the file that a download has.
+
+    Returns:
+        A ``div`` with its script.
+
+    Example:
+        >>> 'id="loss"' in as_html(new_figure("step", "loss"), "loss")
+        True
+    """
     config = {
         "displaylogo": False,
         "responsive": True,

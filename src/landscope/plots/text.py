@@ -47,7 +47,16 @@ _FINE = 61
 def spectrum_exponents(
     spectrum: Spectrum, surrogates: Sequence[Exponents], processes: Sequence[Exponents]
 ) -> go.Figure:
-    """The exponent of the spectrum around each rank, with the nulls: three ranges show as three levels."""
+    """The exponent of the spectrum around each rank, with the nulls: three ranges show as three levels.
+
+    Args:
+        spectrum: The spectrum of the window.
+        surrogates: Exponents of the shuffled increments, one for each draw; may be empty.
+        processes: Exponents of the finite-window process, one for each draw; may be empty.
+
+    Returns:
+        A figure of gamma, without unit, against the rank (logarithmic), with the ends of the ranks fitted.
+    """
     figure = new_figure("rank i", "local exponent γ", log_x=True)
     for name, color, laws in (
         ("shuffled increments", NULL, surrogates), ("finite-window process", PROCESS, processes)
@@ -66,7 +75,15 @@ def spectrum_exponents(
 
 
 def loss_forms_along_drift(path: DriftPath) -> go.Figure:
-    """Ln L along the first mode, with an exponential, a straight and a quadratic L fitted to it."""
+    """Ln L along the first mode, with an exponential, a straight and a quadratic L fitted to it.
+
+    Args:
+        path: What was measured along the drift.
+
+    Returns:
+        A figure of ln L against the displacement in units of the weights; without fits where fewer than four losses are
+        positive.
+    """
     figure = new_figure("displacement along mode 1", "ln L")
     x, loss = numbers(path.displacements), numbers(path.loss)
     fine, kept = np.linspace(x.min(), x.max(), _FINE), loss > 0
@@ -83,7 +100,21 @@ def loss_forms_along_drift(path: DriftPath) -> go.Figure:
 
 
 def correlation_times_from_velocities(velocity: VelocityStatistics) -> go.Figure:
-    """Correlation time of each mode: measured, by Eq. 13 from the correlations of the velocities, and without any."""
+    """Correlation time of each mode: measured, by Eq. 13 from the correlations of the velocities, and without any.
+
+    Args:
+        velocity: Statistics of the velocities.
+
+    Returns:
+        A figure of tau_i in steps against the rank, both logarithmic.
+
+    Example:
+        >>> import landscope as ls
+        >>> window = ls.Trajectory.of(ls.synthetic.random_walk(400, 2, seed=0))
+        >>> velocity = ls.noise.velocity_statistics(window, ls.principal_modes(window), max_lag=5)
+        >>> correlation_times_from_velocities(velocity).layout.yaxis.title.text
+        'correlation time τ (steps)'
+    """
     figure = new_figure("rank i", "correlation time τ (steps)", log_x=True, log_y=True)
     ranks = ranks_of(len(velocity.correlation_time))
     predicted = numbers(correlation_time_from_velocities(velocity.autocorrelation, velocity.n_steps)) * velocity.dt
@@ -97,7 +128,15 @@ def correlation_times_from_velocities(velocity: VelocityStatistics) -> go.Figure
 
 
 def cooling_rates_against_flatness(over_training: TemperatureOverTraining, width: Tensor) -> go.Figure:
-    """The rates r of T ~ t^(-r) after the first epoch, against flatness."""
+    """The rates r of T ~ t^(-r) after the first epoch, against flatness.
+
+    Args:
+        over_training: The temperatures over the training.
+        width: F_i of all modes from the first, ``[k]``, in units of the weights.
+
+    Returns:
+        A figure of r, without unit, against F_i in units of the weights (logarithmic).
+    """
     figure = new_figure("flatness F<sub>i</sub>", "cooling rate r of T ~ t<sup>−r</sup>", log_x=True)
     near = over_training.ranks <= len(width)
     widths = numbers(width[over_training.ranks[near] - 1])
@@ -111,7 +150,15 @@ def cooling_rates_against_flatness(over_training: TemperatureOverTraining, width
 
 
 def flatness_at_two_levels(widths: Flatness, smaller: Flatness) -> go.Figure:
-    """Fig. 2C with flatness read at two multiples of the loss."""
+    """Fig. 2C with flatness read at two multiples of the loss.
+
+    Args:
+        widths: Flatness of the modes.
+        smaller: Flatness of the first of the same modes at another multiple of the loss.
+
+    Returns:
+        A figure of F_i in units of the weights against the rank, both logarithmic, for both multiples.
+    """
     figure = new_figure("rank i", "flatness F<sub>i</sub>", log_x=True, log_y=True)
     for found, color in ((widths, OWN), (smaller, FRESH)):
         values = numbers(found.width)[: len(smaller.width)]

@@ -16,6 +16,23 @@ def variance_along_curvature(limit: WindowLimit) -> go.Figure:
     """Variance against flatness along eigenvectors of the curvature, in the window and in a window without end.
 
     Both expectations are those of the order of the minibatches, which the names of the points say.
+
+    Args:
+        limit: The limit of a stationary process.
+
+    Returns:
+        A figure of sigma_k^2 in units of the weights squared against F_k in units of the weights, both logarithmic.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> from landscope.synthetic import InverseGaussian, autoregressive
+        >>> curvature = torch.logspace(0, -2, 20).double()
+        >>> path = autoregressive(1 - 0.1 * curvature, 400, seed=0, noise_variance=curvature)
+        >>> axes = ls.directions.Directions.of(torch.eye(20), values=curvature)
+        >>> F = ls.flatness(InverseGaussian(curvature), torch.zeros(20).double(), axes)
+        >>> figure = variance_along_curvature(ls.law.window_limit(axes, ls.Trajectory.of(path), F, learning_rate=0.1))
+        >>> len(figure.data)
+        3
     """
     figure = new_figure("flatness F<sub>k</sub>", "variance σ<sub>k</sub>²", log_x=True, log_y=True)
     used = numbers(limit.used).astype(bool)

@@ -282,7 +282,7 @@ class TrajectoryRecorder:
         return self._step
 
     def note_loss(self, loss: Tensor | float) -> None:
-        """Note the minibatch loss of the next step; call it before ``optimizer.step()``."""
+        """Note ``loss``, one number (else an InputError), of the next minibatch; call it before each step."""
         if not is_number(loss):
             raise InputError(
                 expected="the loss of a minibatch as one number",

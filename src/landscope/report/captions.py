@@ -260,7 +260,8 @@ CAPTIONS = {
         "Learning coefficient.",
         "Loss above that at w₀ along Langevin chains of the recorded weights. The mean after the burn-in is the local "
         "learning coefficient λ, half the number of stiff directions in a bowl; half the sharp dimension D_s stands "
-        "beside it. Chains that still rise give too small a number.",
+        "beside it. Chains that still rise give too small a number. A chain with a loss that hardly any draw of one "
+        "coefficient has did not settle, and λ is not measured.",
     ),
     "variance_against_window": (
         "Growth.",

@@ -153,9 +153,10 @@ class EmpiricalRisk(SampledRisk, HasModel):
 
         Args:
             model: The network.
-            batch_losses: Function ``batch_losses(model, batch)`` that returns the loss of each sample,
-                ``(losses, weights)`` with one weight for each loss, ``(sum, count)``, or, with ``count``, their mean.
-                It should use the model in its argument; the same model held by the function becomes the same copy.
+            batch_losses: Function ``batch_losses(model, batch)`` that returns the loss of each sample, ``(sum, n)``,
+                ``(losses, weights)`` with one weight for each loss, by which the losses are multiplied already (the
+                risk is sum over sum), or, with ``count``, their mean. It should use the model in its argument; the same
+                model held by the function becomes the same copy.
             data: The batches; they are read once, and kept on the device of the model.
             space: Parameters that are the coordinates.
             cache_bytes: Memory limit for stored activations.
@@ -176,11 +177,11 @@ class EmpiricalRisk(SampledRisk, HasModel):
         Example:
             >>> import torch
             >>> model = torch.nn.Linear(1, 1, bias=False)
-            >>> batches = [{"x": torch.ones(2, 1), "y": torch.zeros(2, 1)}]
+            >>> batches = [{"x": torch.tensor([[1.0], [2.0]]), "weight": torch.tensor([3.0, 1.0])}]
             >>> def batch_losses(model, batch):
-            ...     return (model(batch["x"]) - batch["y"]).square().squeeze(1)
-            >>> EmpiricalRisk.from_closure(model, batch_losses, batches)(torch.tensor([3.0])).item()
-            9.0
+            ...     return batch["weight"] * model(batch["x"]).square().squeeze(1), batch["weight"]
+            >>> EmpiricalRisk.from_closure(model, batch_losses, batches)(torch.tensor([1.0])).item()  # (3 + 4)/(3 + 1)
+            1.75
         """
         risk = cls.__new__(cls)
         risk._start(model, space, cache_bytes, batch_losses)
@@ -211,12 +212,14 @@ class EmpiricalRisk(SampledRisk, HasModel):
         """The risk on a part of the data, for estimates that need no more.
 
         Args:
-            n_samples: Number of samples; where samples cannot be picked, as in a function of a batch, whole batches
-                until they hold as many.
+            n_samples: Number of samples; of a function of a batch, whole batches until they hold as many.
             seed: Seed of the choice.
 
         Returns:
             A risk of the same model on these samples, or on all where the data have no more.
+
+        Raises:
+            InputError: If the number is below 1.
 
         Example:
             >>> import torch
@@ -298,7 +301,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
         return other
 
     def checked(self, name: str, w: Tensor) -> Tensor:
-        """A vector of selected weights on the device and in the dtype of the model."""
+        """The weights ``w`` ``[N]`` in device and dtype of the model; an InputError of another size has ``name``."""
         return check_vector(name, w, dim=self.space.dim, device=self._device, dtype=self._dtype)
 
     def _losses(self, w: Tensor) -> Iterator[tuple[Tensor, Tensor | float]]:
@@ -316,16 +319,13 @@ class EmpiricalRisk(SampledRisk, HasModel):
         return total / weight
 
     def gradient(self, w: Float[Tensor, " N"], *, progress: ProgressCallback = silent) -> Float[Tensor, " N"]:
-        """The gradient of the risk at ``w``, summed over blocks in float64, in the dtype of the model.
-
-        ``progress`` is called with the number of completed blocks of data.
-        """
+        """The gradient at ``w`` ``[N]`` (else an InputError), summed in float64; ``progress`` counts blocks."""
         return derivatives.gradient(self._blocks, self.space, check_one_point("w", self.checked("w", w)), progress)
 
     def hessian_vector_product(
         self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"], *, progress: ProgressCallback = silent
     ) -> Float[Tensor, " N"]:
-        r"""The product :math:`\nabla^2 L(w)\, v`, as the derivative of the gradient along v."""
+        r"""Product :math:`\nabla^2 L(w)\, v`; ``w``, ``vector`` ``[N]`` (else InputError); ``progress`` as above."""
         w = check_one_point("w", self.checked("w", w))
         vector = check_one_point("vector", self.checked("vector", vector))
         return derivatives.hessian_vector_product(self._blocks, self.space, w, vector, progress)
@@ -335,7 +335,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
         return FisherInformation(self._blocks, self._model, self.space, self.w0, self._answers)
 
     def gauss_newton_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """The product with the Gauss-Newton matrix, see :class:`landscope.risk.fisher.FisherInformation`."""
+        """The Gauss-Newton matrix at ``w`` ``[N]`` times ``vector`` ``[N]``, see :meth:`fisher_information`."""
         return self.fisher_information().gauss_newton_product(w, vector)
 
     def kronecker_factors(
@@ -387,7 +387,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
         return PlainLines(self, w0, directions)
 
     def checked_lines(self, w0: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """A start and directions on the device and in the dtype of the model."""
+        """``w0`` ``[N]`` and ``directions`` ``[k, N]`` (else an InputError) in device and dtype of the model."""
         w0 = self.checked("w0", w0)
         if self._keeps_statistics and not torch.equal(w0, self.w0):
             self._keeps_statistics = False  # said once

@@ -171,7 +171,7 @@ FIGURES: dict[str, StudyFigure] = {
     "noise_against_curvature": StudyFigure(
         (saved.layer(0, "hessian"),), lambda a, _: plots.noise_against_curvature(layers_of(a))
     ),
-    "exponents": StudyFigure((saved.exponents("hessian"),), lambda a, _: plots.exponents(exponent_rows(a))),
+    "exponents": StudyFigure(_LAW, lambda a, _: plots.exponents(exponent_rows(a))),
     "flatness_at_two_levels": _against_flatness((saved.FLATNESS, saved.SMALLER_FLATNESS)),
     "equilibrium": _against_flatness((saved.exponents("hessian"), saved.exponents("langevin"), saved.EQUILIBRIUM)),
     "correlation_time_by_sampling": StudyFigure(

@@ -139,7 +139,7 @@ class StudyRecorder:
         return self._recorder.step
 
     def note_loss(self, loss: Tensor | float) -> None:
-        """Keep the minibatch loss of the step about to be taken; call it before ``optimizer.step()``."""
+        """Keep ``loss``, the minibatch loss of the next step; call it before ``optimizer.step()``."""
         self._recorder.note_loss(loss)
 
     def note_minibatches(self, batch_size: int | None, steps_per_epoch: int | None) -> None:

@@ -342,7 +342,7 @@ class Study(StudyResults):
         self._alone("discarding results", self.folder.drop_results)
 
     def save_history(self, history: TrainingHistory) -> None:
-        """Keep losses and errors that were measured during the training; results made of earlier ones are deleted."""
+        """Keep a ``history`` of losses and errors of the training; results made of an earlier one are deleted."""
         self.folder.drop_evaluated_history()
         for name in OF_HISTORY:
             self.folder.remove(name)

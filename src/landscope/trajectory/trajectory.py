@@ -231,27 +231,31 @@ class Trajectory:
         return self.rows(0, len(self))
 
     def rows(self, start: int, stop: int, columns: slice = slice(None)) -> Float[Tensor, "rows n"]:
-        """Rows ``start`` to ``stop`` (counted in this trajectory), all columns or some."""
+        """Rows ``start`` to ``stop`` (counted in this trajectory), all ``columns`` or a slice of them."""
         positions = range(*self._selection.indices(self._rows.shape[0]))[start:stop]
         if not positions:
             return self._rows.read(0, 0, columns)
         return self._rows.read(positions[0], positions[-1] + 1, columns)[:: self._selection.step]
 
     def row(self, index: int) -> Float[Tensor, " N"]:
-        """One row; negative indices count from the end."""
+        """The row ``index``, ``[N]``, in weight units; negative indices count from the end."""
         index = range(len(self))[index]
         return self.rows(index, index + 1)[0]
 
     def holds(self, index: int, weights: Float[Tensor, " N"]) -> bool:
-        """Whether a row is that of these weights: to the bit, or of encoded rows and sketches within their error."""
+        """Whether row ``index`` has these ``weights``: to the bit, or within the error of encoded rows and sketches."""
         return are_weights_of(self.row(index), weights, self.errors(index), self.sketch)
 
     def errors(self, index: int) -> Float[Tensor, " N"] | None:
-        """How far each weight of a row may be from its value, where rows are encoded; None where they are exact."""
+        """How far each weight of row ``index`` may be from its value, for encoded rows; None where they are exact."""
         return errors_of(self._rows, range(*self._selection.indices(self._rows.shape[0]))[index])
 
     def blocks(self, rows: int | None = None) -> Iterator[Float[Tensor, "rows N"]]:
-        """All rows in order, one bounded piece at a time."""
+        """All rows in order, at most ``rows`` at a time; by default as many as fit a bounded piece of memory.
+
+        Raises:
+            InputError: If ``rows`` is below 1.
+        """
         rows = max(1, _BLOCK_BYTES // (8 * self.dim)) if rows is None else check_count("rows", rows)
         for start in range(0, len(self), rows):
             yield self.rows(start, min(start + rows, len(self)))
@@ -264,6 +268,9 @@ class Trajectory:
         Args:
             max_bytes: Bytes of a panel.
             columns: Which of them; all by default.
+
+        Raises:
+            InputError: If ``max_bytes`` is below 1.
         """
         width = max(1, check_count("max_bytes", max_bytes) // (8 * max(1, len(self))))
         first, last, _ = columns.indices(self.dim)
@@ -287,7 +294,7 @@ class Trajectory:
         return self.part(rows_between(self.steps, start, stop))
 
     def thin(self, every: int) -> Trajectory:
-        """Every ``every``-th row, from the first."""
+        """Every ``every``-th row, from the first; an InputError below 1."""
         check_count("every", every, minimum=1)
         return self.part(slice(0, len(self), every))
 
@@ -325,7 +332,7 @@ class Trajectory:
         return dataclasses.replace(self, _rows=rows, space=None, sketch=None)
 
     def part(self, part: slice) -> Trajectory:
-        """The rows of a slice, counted in this trajectory, reading the same memory or file."""
+        """The rows in the slice ``part``, counted in this trajectory, reading the same memory or file."""
         positions = range(*self._selection.indices(self._rows.shape[0]))[part]
         return dataclasses.replace(
             self,
@@ -336,7 +343,7 @@ class Trajectory:
         )
 
     def check(self, *, minimum_rows: int = 2) -> None:
-        """Raise unless the trajectory has rows enough and finite weights throughout."""
+        """Raise unless the trajectory has at least ``minimum_rows`` rows and finite weights throughout."""
         if len(self) < check_count("minimum_rows", minimum_rows, minimum=0):
             raise InputError(
                 expected=f"a trajectory of at least {minimum_rows} steps",

@@ -23,7 +23,7 @@ class MAS(Method):
     name: ClassVar[str] = "mas"
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:  # noqa: ARG002 - the protocol's argument
-        """One stiffness a weight."""
+        """One stiffness for each weight, from the snapshot ``task``; ``count`` is not used."""
         return memory_aware_synapses(task.risk, task.w1)
 
 
@@ -34,5 +34,5 @@ class L2(Method):
     name: ClassVar[str] = "l2"
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:  # noqa: ARG002 - the protocol's argument
-        """One stiffness for all weights."""
+        """One stiffness for all weights, about the end of the snapshot ``task``; ``count`` is not used."""
         return distance_penalty(task.w1)

@@ -92,7 +92,7 @@ class Basin(Method):
         return max(value, math.log1p(ratio * value))
 
     def penalty(self, task: TaskSnapshot, count: int) -> PenaltySum:  # noqa: ARG002 - the protocol's argument
-        """One Kronecker product a layer."""
+        """One Kronecker product for each layer, from the snapshot ``task``; ``count`` is not used."""
         return basin_penalty(task.risk, task.w1, ratio=task.ratio, **dataclasses.asdict(self))
 
     def added(self, earlier: Penalty | None, latest: Penalty, rank: int | None, w1: Tensor) -> Penalty:  # noqa: ARG002

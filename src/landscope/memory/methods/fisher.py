@@ -60,7 +60,7 @@ class EWC(Method):
         check_seed(self.seed)
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:
-        """Every weight by its information, or the ``count`` weights of largest information."""
+        """Every weight of ``task`` by its information, or the ``count`` weights of largest information."""
         return elastic_weight_consolidation(
             task.risk, task.w1, fisher=self.fisher, n_draws=self.n_draws, seed=self.seed, n_weights=count or None,
             batch_size=self.batch_size,
@@ -99,11 +99,11 @@ class KFAC(Method):
         check_seed(self.seed)
 
     def check(self, model: nn.Module, space: ParameterSpace) -> None:
-        """Raise unless every selected weight belongs to a linear or convolutional layer."""
+        """Raise unless every weight that ``space`` selects of ``model`` is of a linear or convolutional layer."""
         check_layers(model, space)
 
     def penalty(self, task: TaskSnapshot, count: int) -> PenaltySum:  # noqa: ARG002 - the protocol's argument
-        """One Kronecker product a layer."""
+        """One Kronecker product for each layer, from the snapshot ``task``; ``count`` is not used."""
         return kronecker_elastic_weight_consolidation(
             task.risk, task.w1, fisher=self.fisher, n_draws=self.n_draws, seed=self.seed
         )

@@ -79,7 +79,7 @@ class LDC(Method):
         return 4.0 if self.floor or self.factored else 10.0
 
     def penalty(self, task: TaskSnapshot, count: int) -> Penalty:
-        """The constraints along the first ``count`` modes."""
+        """The constraints along the first ``count`` modes of the snapshot ``task``."""
         if self.flatness == "measured":
             widths = task.widths(count)
             _check_reached(widths, task.ratio)

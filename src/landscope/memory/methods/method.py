@@ -37,7 +37,7 @@ class Method(abc.ABC):
         return None
 
     def check(self, model: nn.Module, space: ParameterSpace) -> None:  # noqa: B027 - most methods work for every layer
-        """Raise where the method does not work for the layers of the selected weights."""
+        """Raise where the method does not work for the layers of ``model`` whose weights ``space`` selects."""
 
     @abc.abstractmethod
     def penalty(self, task: TaskSnapshot, count: int) -> Penalty:
@@ -49,11 +49,18 @@ class Method(abc.ABC):
         """
 
     def added(self, earlier: Penalty | None, latest: Penalty, rank: int | None, w1: Tensor) -> Penalty:  # noqa: ARG002
-        """The penalty of all tasks, from that of the earlier ones and that of the latest one, which ended at w1."""
+        """The penalty of all tasks.
+
+        Args:
+            earlier: Penalty of the earlier tasks; None at the first task.
+            latest: Penalty of the latest task.
+            rank: Number of directions to merge both to; None to keep all.
+            w1: Weights ``[N]`` at the end of the latest task.
+        """
         return accumulate(earlier, latest, rank)
 
     def n_directions(self, task: TaskSnapshot, n_modes: int) -> int:
-        """Number of directions to hold: ``n_modes``, or fewer where the weights moved along fewer."""
+        """Number of directions to hold: ``n_modes``, or fewer where the weights of ``task`` moved along fewer."""
         return min(n_modes, task.modes.n_moving) if self.needs_recording else 0
 
     def predicted_rise(self, value: float, ratio: float) -> float:  # noqa: ARG002 - of the basin

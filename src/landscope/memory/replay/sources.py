@@ -82,7 +82,7 @@ class Samples(Source):
         return StoredSamples.of(samples, self.per, self.count, generator)
 
     def added(self, earlier: Stored | None, latest: Any) -> Stored:
-        """The samples of all tasks."""
+        """The samples of all tasks: those of ``earlier`` ones, None at the first, and of the ``latest``."""
         found = super().added(earlier, latest)
         return found.first(self.count) if self.per == "all" and isinstance(found, StoredSamples) else found
 

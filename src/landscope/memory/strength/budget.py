@@ -235,7 +235,7 @@ class Budget:
         return weights
 
     def predicted_at(self, value: float) -> float:
-        """The rise of ln L that the penalty without the factor predicts, as far as the outputs are known to move."""
+        """The rise of ln L at ``value``, the penalty without the factor, as far as outputs are known to move."""
         return self._predict(
             self.outputs.factor * value if self.outputs is not None and self.follows_outputs else value
         )
@@ -251,7 +251,7 @@ class Budget:
         self.measure, self._found = measure, None if measure is None else self._found
 
     def last(self, weights: Tensor, at: At) -> Tensor:
-        """The weights to end a training with: those given, or where the rise is within the bound."""
+        """The weights to end with: ``weights``, or some where the rise is in the bound; ``at(w)`` gives the model."""
         if self.outputs is not None and self.follows_outputs:
             weights = self.outputs.last(weights, at)
         self.is_latest = True
@@ -335,6 +335,9 @@ class Budget:
             measure: How the rise is measured from now on; None to predict it alone.
             outputs: What corrects the prediction.
             predict: The rise that a value of the penalty predicts.
+
+        Raises:
+            InputError: If the stored factor is not positive.
         """
         given = {name: state[name] for name in ("rise", "absolute", "every", "at_end")}
         budget = cls(**given, measure=measure, outputs=outputs, predict=predict)

@@ -60,7 +60,7 @@ def _coefficient(analysis: Analysis) -> LearningCoefficient:
     """Four chains of as many steps as set, each with two gradients of 256 samples, and 40 losses of all data each.
 
     Steps follow from the curvature at w0. Chains go to where the loss is higher, and so is the curvature; where one
-    diverges, steps are a quarter as long, and four times as many, up to twice.
+    diverges, or leaves the valley for a while, steps are a quarter as long, and four times as many, up to twice.
     """
     risk, settings = analysis.risk, analysis.settings
     n_samples, n_steps = len(risk.sample_losses(risk.w0)), settings.learning_coefficient_steps
