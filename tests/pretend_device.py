@@ -14,6 +14,7 @@ import collections
 import contextlib
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
+
+import landscope
 
 __all__ = ["DEVICE", "OnDevice", "Waits", "pretended_device", "waits"]
 
@@ -34,6 +37,7 @@ class _Module(_DummyBackendModule):
 
 
 _setup_privateuseone_for_python_backend("pretend", backend_module=_Module())
+PACKAGE = f"{Path(landscope.__file__).parent}/"  # a clone may have the name of the package
 DEVICE = torch.device("pretend", 0)
 
 _READS = {
@@ -52,8 +56,8 @@ class Waits(list[str]):
     def note(self, name: str) -> None:
         """Note a wait, and the line of landscope or of the test that asked for it."""
         frames = [f for f in traceback.extract_stack() if "/torch/" not in f.filename and f.filename != __file__]
-        frame = next((f for f in reversed(frames) if "/landscope/" in f.filename), frames[-1])
-        self.append(f"{name} at {frame.filename.rpartition('/landscope/')[2]}:{frame.lineno}")
+        frame = next((f for f in reversed(frames) if f.filename.startswith(PACKAGE)), frames[-1])
+        self.append(f"{name} at {frame.filename.removeprefix(PACKAGE)}:{frame.lineno}")
 
     def table(self) -> str:
         """How often each was waited for, the most frequent first."""

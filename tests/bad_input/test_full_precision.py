@@ -3,6 +3,7 @@
 import collections
 import traceback
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from landscope.full_precision import full_precision, is_reduced
 from own_model import X, Y, net, sgd
 from public_arguments import VALID
 
+PACKAGE = f"{Path(ls.__file__).parent}/"  # a clone may have the name of the package
 aten = torch.ops.aten
 _PRODUCTS = {
     aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.mv, aten.addmv, aten.dot, aten.linear, aten.convolution,
@@ -33,7 +35,7 @@ class CoarseProducts(TorchDispatchMode):
             self.n_products += 1
             dtypes = {part.dtype for part in args if isinstance(part, torch.Tensor)}
             if dtypes & {torch.float32, torch.bfloat16, torch.float16} and is_reduced():
-                frames = [f for f in traceback.extract_stack() if "/landscope/" in f.filename]
+                frames = [f for f in traceback.extract_stack() if f.filename.startswith(PACKAGE)]
                 self.lines[f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "outside"] += 1
         return func(*args, **(kwargs or {}))
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from landscope.directions.directions import Directions
 from landscope.law.window_limit import WindowLimit
 from landscope.study.analysis import Analysis
 from landscope.study.relaxation import step_rule_of
-from landscope.surrogates.epoch_share import epoch_lengths, length_of_epochs
+from landscope.surrogates.epoch_share import EpochsFound, epoch_lengths, length_of_epochs
 from landscope.trajectory import Trajectory
 
-__all__ = ["order_of_the_process", "why_epochs_unseen", "why_order_unknown"]
+__all__ = ["order_of_the_process", "relaxing", "why_epochs_unseen", "why_order_unknown"]
 
-_UNDECIDED = (0.25, 0.75)
-"""Shares of independent noise over an epoch that say neither: batch normalisation, or gradients that change within an
-epoch, leave some of the noise of reshuffled minibatches."""
+_RELAXES = 0.1
+"""Share of a displacement that relaxes within an epoch from which on a direction says nothing of the order."""
 _EPOCHS_UNKNOWN = "the steps in an epoch are not: ls.Study(..., steps_per_epoch=...)"
 
 
@@ -56,17 +57,34 @@ def why_order_unknown(window: Trajectory, curvature: Directions, analysis: Analy
     unseen = why_epochs_unseen(steps, epoch)
     if unseen or epoch is None:
         return unseen
-    return _why_undecided(length_of_epochs(window, curvature, epoch, rule=rule)[1], epoch)
+    return _why_open(length_of_epochs(window, relaxing(curvature, analysis), epoch, rule=rule), epoch)
 
 
-def _why_undecided(share: float, steps_per_epoch: int) -> str:
+def relaxing(curvature: Directions, analysis: Analysis) -> Directions:
+    """The directions along which weights relax within an epoch, alpha lambda M above a tenth; the first in any case.
+
+    All others show the noise: in a small layer little or nothing is left outside of every measured direction.
+
+    Args:
+        curvature: Eigenvectors of the curvature with their eigenvalues lambda.
+        analysis: The analysis, which knows alpha and M. All directions count where alpha is not known.
+    """
+    momentum, rates = step_rule_of(analysis.facts).momentum, analysis.window.learning_rate
+    pulls = rates.max() / (1 - momentum) * curvature.values * (analysis.steps_per_epoch or 1)
+    kept = ~(pulls < _RELAXES)
+    kept[0] = True
+    return Directions.of(curvature.directions[kept], values=curvature.values[kept])
+
+
+def _why_open(found: EpochsFound, steps_per_epoch: int) -> str:
     """Why the noise that is left over epochs says neither; empty where it does."""
-    low, high = _UNDECIDED
-    if not low < share < high:
+    if math.isnan(found.share):
+        return "the weights do not move along directions that do not relax within an epoch"
+    if not found.is_open:
         return ""
     return (
-        f"the noise left over epochs of {steps_per_epoch:,} steps is {share:.2f} of that of independent minibatches, "
-        'near neither 0 nor 1: ls.Study(..., minibatch_order="reshuffled") or "independent" says it'
+        f"the noise left over epochs of {steps_per_epoch:,} steps is {found.share:.2f} of that of independent "
+        'minibatches, near neither 0 nor 1: ls.Study(..., minibatch_order="reshuffled") or "independent" says it'
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,11 @@ __all__ = ["epoch_lengths", "epoch_noise_share", "length_of_epochs"]
 
 _BELOW = 0.5
 """Share of independent noise over an epoch below which minibatches count as drawn without replacement."""
+_ROUNDING = 1e-6
+"""Share of the squared steps below which what is left outside of directions is rounding, which sums to nothing."""
+_ORDERS, _SURELY_ABOVE, _MANY = 20, 0.75, 1_000_000
+"""Random orders of the steps that a share is compared with; the share from which on it is not, and numbers in a window
+from which on a share below 0.25 is not: chance leaves such a share in few directions only."""
 _SURELY_BELOW, _FEWEST_EPOCHS = 0.25, 4
 """The same where other epochs are looked for, among many that could be, and the fewest whole epochs for that."""
 
@@ -63,15 +69,30 @@ def epoch_noise_share(
     return _share_as_told(_sums(noise), steps, steps_per_epoch)
 
 
+class EpochsFound(NamedTuple):
+    """Over which epochs the noise of a window sums to zero.
+
+    Args:
+        length: Steps of the epochs, those told or ones near them; None where minibatches count as independent.
+        share: What is left over these epochs, or over those told, of independent noise; NaN where that is not known.
+        is_open: Whether the share is of neither: a quarter or more, and less than in random orders of the steps.
+    """
+
+    length: int | None
+    share: float
+    is_open: bool
+
+
 def length_of_epochs(
     window: Trajectory, curvature: Directions, steps_per_epoch: int, *, rule: StepRule | None = None
-) -> tuple[int | None, float]:
-    """Steps of the epochs over which the noise sums to zero, those told or epochs near them, and the share left over.
+) -> EpochsFound:
+    """Steps of the epochs over which the noise sums to zero: those told, or epochs near them.
 
     Where :func:`epoch_noise_share` over the epochs told is above 0.25, others count if they leave a share below that in
     four epochs or more: epochs that begin at another step, and epochs one step shorter, as where the last minibatch is
     dropped, or one step longer. A begin at the share f of an epoch leaves 3 f (1 - f). Otherwise those told count where
-    they leave less than 0.5.
+    they leave less than 0.5. All this must be less than what 20 random orders of the steps leave: in a few directions,
+    the share of independent minibatches scatters widely.
 
     Args:
         window: The window, with rows at even distances.
@@ -80,18 +101,29 @@ def length_of_epochs(
         rule: Step of the optimiser; plain SGD by default.
 
     Returns:
-        The steps, None where the minibatches are independent or the window does not say; and what is left over these
-        epochs, or over those told.
+        The epochs and what they leave.
 
     Example:
         >>> from landscope.synthetic import sgd_over_epochs
         >>> noise = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
         >>> path = sgd_over_epochs(noise - noise.mean(0), 6, learning_rate=0.1, seed=0)
-        >>> length_of_epochs(Trajectory.of(path), Directions.of(torch.eye(3)[:1]), 9)[0]
+        >>> length_of_epochs(Trajectory.of(path), Directions.of(torch.eye(3)[:1]), 9).length
         8
     """
     check_count("steps_per_epoch", steps_per_epoch, minimum=2)
     noise, steps = _noise_of(window, curvature, rule)
+    length, share = _least(noise, steps, steps_per_epoch)
+    if math.isnan(share) or (share < _SURELY_BELOW and noise.numel() > _MANY) or share > _SURELY_ABOVE:
+        return EpochsFound(length, share, False)
+    generator = torch.Generator().manual_seed(0)
+    orders = (torch.randperm(len(noise), generator=generator) for _ in range(_ORDERS))
+    if any(share >= _least(noise[order], steps, steps_per_epoch)[1] for order in orders):
+        return EpochsFound(None, share, False)
+    return EpochsFound(length, share, share >= _SURELY_BELOW)
+
+
+def _least(noise: Tensor, steps: Tensor, steps_per_epoch: int) -> tuple[int | None, float]:
+    """The epochs over which least is left, those told or ones near them, and what is left over them."""
     spacing, sums = int(steps[1] - steps[0]), _sums(noise)
     share = _share_as_told(sums, steps, steps_per_epoch)
     if math.isnan(share) or share < _SURELY_BELOW:
@@ -127,6 +159,8 @@ def _noise_of(window: Trajectory, curvature: Directions, rule: StepRule | None) 
     """What is new in each increment, outside the sharp directions, and the steps of the rows."""
     (_, increments), steps = increments_of(window), window.steps
     noise = outside_of(increments, curvature.directions)
+    if float(noise.square().sum()) < _ROUNDING * float(increments.square().sum()):
+        noise = torch.zeros_like(noise)
     if rule is None or not rule.momentum:
         return noise, steps
     return _without_momentum(noise, rule, int(steps[1] - steps[0])), steps[1:]

@@ -19,7 +19,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.curvature_matrix import curvature_matrix
 from landscope.study.flatness_along import flatness_along
-from landscope.study.minibatch_order import why_order_unknown
+from landscope.study.minibatch_order import relaxing, why_order_unknown
 from landscope.study.parts import Part
 from landscope.study.relaxation import Relaxation, is_adaptive, relaxation_of, step_rule_of
 from landscope.surrogates.epoch_share import length_of_epochs
@@ -120,7 +120,7 @@ def reshuffled_epochs(window: Trajectory, curvature: Directions, analysis: Analy
         return None
     if stated == "reshuffled":
         return count
-    return length_of_epochs(window, curvature, count, rule=step_rule_of(analysis.facts))[0]
+    return length_of_epochs(window, relaxing(curvature, analysis), count, rule=step_rule_of(analysis.facts)).length
 
 
 def _rows(number: int, analysis: Analysis) -> tuple[Exponents, Exponents]:
