@@ -57,6 +57,7 @@ html_theme = "furo"
 html_title = "landscope"
 html_static_path = ["_static"]
 html_css_files = ["landscope.css"]
+html_js_files = [("keyboard.js", {"defer": "defer"})]
 html_show_sourcelink = False
 html_show_sphinx = False
 html_copy_source = False
