@@ -9,7 +9,7 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
-from landscope.errors import LandscopeWarning
+from landscope.errors import InputError, LandscopeWarning
 from landscope.parameters import ParameterSpace, inner_model, plain_name
 from landscope.penalties.warnings import WarnsIfUnused, listed, warn
 from landscope.risk.empirical import EmpiricalRisk
