@@ -204,7 +204,9 @@ class MonitorCallback(MonitorSession, _TrainerSession):
         >>> model = GPT2LMHeadModel(GPT2Config(vocab_size=7, n_positions=8, n_embd=4, n_layer=1, n_head=1))
         >>> tokens = [{"input_ids": row, "labels": row} for row in torch.randint(7, (16, 5))]
         >>> batches = list(torch.utils.data.DataLoader(tokens, batch_size=4))
-        >>> risk = ls.EmpiricalRisk(model, data=batches)
+        >>> def losses(model, batch):
+        ...     return language_model_losses(model(**batch), batch["labels"])
+        >>> risk = ls.EmpiricalRisk.from_closure(model, losses, batches)
         >>> monitor = MonitorCallback(risk, batch_size=4, every=1, quantities=["loss", "noise_scale"])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     arguments = TrainingArguments(folder, max_steps=3, use_cpu=True, disable_tqdm=True, report_to=[])
