@@ -117,6 +117,8 @@ def test_a_loader_of_unknown_batch_size_needs_one(tmp_path):
             return iter([(X[:6], Y[:6])] * 9)
 
     module = Module()
+    with pytest.raises(InputError, match="got Module"):
+        adapter.MonitorCallback(module)
     callback = adapter.MonitorCallback(ls.EmpiricalRisk(module, nn.MSELoss(), (X, Y)), every=1)
     trainer = lightning.Trainer(
         default_root_dir=tmp_path, max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False,

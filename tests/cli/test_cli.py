@@ -149,6 +149,7 @@ def test_commands_one_after_another(tmp_path, landscope):
         assert answer.returncode == 0, answer.stderr
         assert (run / artefact).exists()
         assert artefact in answer.stdout
+        assert answer.stdout.startswith("Ready:" if command != "law" else "            "), answer.stdout
     report = json.loads(landscope("report", run, "--json").stdout)
     verdicts = {"reproduced", "not reproduced", "contested", "undecided", "not measured"}
     assert set(report["verdicts"].values()) <= verdicts
@@ -162,6 +163,7 @@ def test_commands_one_after_another(tmp_path, landscope):
     again = landscope("run", *options, "--out", run)
     assert "contested" in again.stdout or "reproduced" in again.stdout
     assert "Report:" in again.stdout
+    assert again.stdout.index("psi_tau") < again.stdout.index("verdict")
 
 
 def test_a_figure_that_judges_no_claim_shows_its_tables(capsys):

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import re
 
@@ -6,7 +7,12 @@ import torch
 
 from landscope.errors import InputError
 from landscope.memory import Interpolation, TaskMatrix
-from landscope.memory.report.figures import interpolation_curve, old_against_new, values_over_tasks
+from landscope.memory.report.figures import (
+    interpolation_curve,
+    old_against_new,
+    values_after_tasks,
+    values_over_tasks,
+)
 from landscope.memory.report.page import write_report
 
 
@@ -89,3 +95,28 @@ def test_what_does_not_fit_on_one_page_is_refused(tmp_path, matrices, between, m
     with pytest.raises(InputError, match=message):
         write_report(tmp_path / "r.html", matrices, between)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_page_begins_with_what_changed(tmp_path):
+    page = write_report(tmp_path / "a.html", matrix([[0.2, 3.0], [0.4, 0.5]], higher_is_better=False)).read_text()
+    assert "<p>The loss on a went from 0.2 to 0.4, that on b from 3 to 0.5.</p>" in page
+    unknown = write_report(tmp_path / "b.html", matrix([[math.nan, 0.1], [0.8, 0.75]])).read_text()
+    assert "<p>The value on b went from 0.1 to 0.75.</p>" in unknown
+    assert "went from" not in write_report(tmp_path / "c.html", matrix([[0.9, 0.1]])).read_text()
+
+
+def test_a_line_whose_best_point_is_the_model_says_so(tmp_path):
+    values = torch.tensor([[0.9, 0.1], [0.8, 0.75]], dtype=torch.float64)
+    best_at_end = dataclasses.replace(line(), share=torch.tensor([0.0, 1.0]).double(), values=values)
+    page = write_report(tmp_path / "r.html", KEPT, best_at_end).read_text()
+    assert "the model itself, so no mixture is better" in page
+    assert "should do better" not in page
+
+
+def test_losses_are_coloured_by_their_logarithm():
+    losses = values_after_tasks(matrix([[0.01, 10.0], [0.1, 1.0]], higher_is_better=False)).data[0]
+    assert losses.z.tolist() == [[-2.0, 1.0], [-1.0, 0.0]]
+    assert losses.text[0][0] == "0.01"
+    assert values_after_tasks(KEPT).data[0].z.tolist() == [[0.9, 0.1], [0.8, 0.75]]
+    with_zero = values_after_tasks(matrix([[0.0, 10.0]], higher_is_better=False)).data[0]
+    assert with_zero.z.tolist() == [[0.0, 10.0]]

@@ -195,3 +195,12 @@ def test_a_state_has_the_rise_of_every_task():
 def test_a_large_rise_is_written_without_an_exponent():
     rise = ls.memory.Rise(0.0, math.log(11.9), math.log(14.8), 1.0, "old")
     assert str(rise) == "loss of old +1,090 % of +1,380 % allowed"
+
+
+@pytest.mark.parametrize(("loss", "why"), [(0.006, " (0.01 in the loss, as 5 % of it is less)"), (6.0, "")])
+def test_an_absolute_rise_is_said_where_it_decides(loss, why):
+    model = nn.Linear(1, 1, bias=False)
+    memory = ls.TaskMemory(model, method="l2", strength=1.0)
+    memory.budget(0.05, samples=lambda _: {"old": loss})
+    memory.consolidate(nn.MSELoss(), (torch.ones(4, 1), torch.zeros(4, 1)), name="old")
+    assert str(memory.rise).endswith(f"allowed{why}")

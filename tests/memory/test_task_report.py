@@ -96,6 +96,7 @@ def test_a_task_that_is_added_later_leaves_what_was_measured(tmp_path):
     assert np.array_equal(found.matrix.values.numpy(), expected, equal_nan=True)
     assert str(found).splitlines()[1].split() == ["a", "1", "2", "–"]
     assert "–: not measured at the time" in str(found).splitlines()[-1]
+    assert "old=old_state_dict" in str(found)
     assert ">–</td>" in found.path.read_text()
     other = line_memory()
     other.model.weight.data.fill_(3.0)

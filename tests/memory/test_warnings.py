@@ -339,3 +339,14 @@ def test_data_that_the_model_does_not_know_are_told_for_every_cross_entropy(what
     loss = 0.6931 if what == "bits" else 1.099
     with pytest.warns(LandscopeWarning, match=rf"does not know the data.*guessing among {answers} is {loss}; pass"):
         ls.keep(model, data=(x, not_one if what == "bits" else wrong), **given)
+
+
+def test_a_training_is_entered_once():
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    training = ls.TaskMemory(model, method="l2", strength=1.0).training(optimizer)
+    with training:
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    with pytest.raises(InputError, match="entered once"), training:
+        pass

@@ -170,3 +170,20 @@ def test_the_loss_of_next_tokens_is_refused_where_labels_are_not_shifted():
 def test_who_passes_the_loss_of_the_model_is_told_to_leave_it_out(call):
     with pytest.raises(InputError, match=r"leave (out )?both"):
         call(Own(F.cross_entropy), batches(X, LABELS))
+
+
+@pytest.mark.filterwarnings("ignore:.*evaluates the whole model")
+@pytest.mark.parametrize("read", [list, iter], ids=["batches", "an iterator"])
+def test_a_risk_takes_the_loss_inside_the_model(read):
+    model = Own(next_tokens).eval()
+    risk = ls.EmpiricalRisk(model, data=read(batches(SEQUENCES, TOKENS)))
+    with torch.no_grad():
+        expected = next_tokens(model(SEQUENCES).logits, TOKENS)
+    assert float(risk(risk.w0)) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_a_risk_without_a_criterion_or_data_says_what_to_write():
+    with pytest.raises(InputError, match="takes no labels"):
+        ls.EmpiricalRisk(nn.Linear(3, 3), data=(X, LABELS))
+    with pytest.raises(InputError, match=r"data=batches"):
+        ls.EmpiricalRisk(nn.Linear(3, 3), nn.CrossEntropyLoss())

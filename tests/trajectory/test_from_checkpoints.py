@@ -15,6 +15,7 @@ from torch import nn
 import landscope as ls
 from landscope.errors import InputError, NonFiniteError, StorageError
 from landscope.trajectory import open_trajectory
+from landscope.trajectory.checkpoints import load_checkpoint
 
 STEPS = [2, 10, 100]  # as texts they are in another order
 
@@ -312,3 +313,9 @@ def test_other_arguments_are_refused(tmp_path):
         ls.Trajectory.from_checkpoints({}, network())
     with pytest.raises(InputError, match="steps for 1 checkpoints; got 2"):
         ls.Trajectory.from_checkpoints([states()[2]], network(), steps=[1, 2])
+
+
+def test_a_checkpoint_of_another_model_names_both():
+    said = "another model: expected bias [3], weight [3, 2]; found layer.0.w [4]."
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_checkpoint({"layer.0.w": torch.zeros(4)}, nn.Linear(2, 3))

@@ -22,6 +22,11 @@ from landscope.study.first_samples import first_samples
 
 __all__ = ["MemorySession"]
 
+_MAKE_IT = (
+    "Make it first: memory = ls.keep(model, criterion, data), with data=batches and no criterion for a model that "
+    "computes its loss itself; or memory = ls.TaskMemory(model), which holds nothing yet."
+)
+
 
 class MemorySession(TrainingSession):
     """Enters ``memory.training(optimizer)`` while a training runs.
@@ -46,7 +51,7 @@ class MemorySession(TrainingSession):
         losses: Callable[[nn.Module, Any], Any] | None = None,
         loss_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.memory = check_kind("the memory", memory, TaskMemory, hint="Pass ls.TaskMemory(model).")
+        self.memory = check_kind("the memory", memory, TaskMemory, hint=_MAKE_IT)
         for call, loss in (("criterion(outputs, targets)", criterion), ("losses(model, batch)", losses)):
             if loss is not None and not callable(loss):
                 raise InputError(

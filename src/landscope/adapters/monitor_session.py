@@ -41,10 +41,11 @@ class MonitorSession(TrainingSession):
         batch_size: int | str | None = "training",
         **settings: Any,
     ) -> None:
-        if not callable(risk):
+        if not callable(risk) or isinstance(risk, nn.Module):
             raise InputError(
                 expected="a risk, or a function that makes it of the model", got=type(risk).__name__,
-                hint="Pass lambda model: ls.EmpiricalRisk(model, criterion, data).",
+                hint="Pass lambda model: ls.EmpiricalRisk(model, criterion, data), or (model, data=batches) where it "
+                "computes its loss itself.",
             )  # fmt: skip
         if batch_size not in ("training", None):
             check_count("batch_size", batch_size, hint='Pass a number of samples, None, or "training".')  # ty: ignore[invalid-argument-type]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsJson", "Config", "Executor", "Jobs", "Options", "Out", "PrintConfig", "Run", "app", "claims_table", "finish",
-    "hint_if_stopped", "interrupted_hint", "reporter_of", "say", "settings_of",
+    "hint_if_stopped", "interrupted_hint", "print_law", "reporter_of", "say", "settings_of",
 ]  # fmt: skip
 
 app = App(
@@ -77,8 +77,18 @@ def finish(path: Path, as_json: bool) -> None:
         print(json.dumps(plain_values({**study.summary(), "verdicts": verdicts, "report": str(page)}), indent=2))
         return
     console = Console()
+    print_law(path)
     console.print(claims_table(judgements))
     console.print(f"Report: {page}", soft_wrap=True, highlight=False)
+
+
+def print_law(path: Path) -> None:
+    """Print the table of exponents, where the law stage made one."""
+    from landscope.study import Study
+
+    study = Study(path)
+    if "law" in study.folder.timings():
+        print(study.law, end="\n\n")
 
 
 def _write_page(path: Path) -> Path:

@@ -24,6 +24,7 @@ from landscope.cli.shared import (
     claims_table,
     finish,
     hint_if_stopped,
+    print_law,
     reporter_of,
     say,
 )
@@ -112,6 +113,8 @@ def _do(path: Path, maker: str | None, as_json: bool, **how: Any) -> None:
 def _one_stage(path: Path, stage: str, maker: str | None, as_json: bool, **workers: Any) -> None:
     _do(path, maker, as_json, until=stage, **workers)
     if stage in _ARTEFACTS:
+        if stage == "law" and not as_json:
+            print_law(path)
         say(path, _ARTEFACTS[stage], as_json)
     else:
         finish(path, as_json)

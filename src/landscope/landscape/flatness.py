@@ -178,7 +178,7 @@ def joined(parts: Sequence[Flatness]) -> Flatness:
             raise InputError(
                 expected=f"pieces with the loss {first.loss0:.6g} at w0 and the ratio {first.ratio:.6g}",
                 got=f"one with the loss {part.loss0:.6g} and the ratio {part.ratio:.6g}",
-                hint="Measure all of them with the same data, loss and ratio; in a study call discard_results() first.",
+                hint="Measure all with the same data, loss and ratio; in a study call study.discard_results() first.",
             )
     tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in Flatness.dims}
     return dataclasses.replace(parts[0], **tensors)

@@ -9,7 +9,7 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
-from landscope.errors import LandscopeWarning
+from landscope.errors import InputError, LandscopeWarning
 from landscope.parameters import ParameterSpace, inner_model, plain_name
 from landscope.penalties.warnings import WarnsIfUnused, listed, warn
 from landscope.risk.empirical import EmpiricalRisk
@@ -30,14 +30,19 @@ class TrainingContext(WarnsIfUnused, contextlib.AbstractContextManager[None]):
     """
 
     def __init__(self, training: contextlib.AbstractContextManager[None]) -> None:
-        self._training = training
+        self._training, self._was_entered = training, False
         self._unused = (
             "memory.training(optimizer) was called but never entered, so nothing was recorded or protected; write "
             "`with memory.training(optimizer):`"
         )
 
     def __enter__(self) -> None:
-        self._unused = ""
+        if self._was_entered:
+            raise InputError(
+                expected="a training that is entered once", got="a second `with` of the same one",
+                hint="Write `with memory.training(optimizer):` for each block.",
+            )  # fmt: skip
+        self._unused, self._was_entered = "", True
         self._training.__enter__()
 
     def __exit__(

@@ -36,6 +36,7 @@ from landscope.risk.lines import TracedLines
 from landscope.risk.losses import is_plain_cross_entropy
 from landscope.risk.metrics import HasModel
 from landscope.risk.other_weights import other_weights, with_weights
+from landscope.risk.own_loss import criterion_and_data
 from landscope.risk.prepared import prepared_closure, prepared_data
 from landscope.risk.running_statistics import running_statistics, updating_layers, with_statistics
 from landscope.risk.sampled import SampledRisk
@@ -76,7 +77,8 @@ class EmpiricalRisk(SampledRisk, HasModel):
             returns one loss for each sample, their mean, or ``(losses, weight)`` with one weight for each loss or one
             for all; the risk is then the sum of all losses over the sum of all weights. With ``reduction="mean"`` a
             loss of torch with class weights or ignored labels has these weights; with ``"sum"`` or ``"none"`` every
-            sample counts once, as in a training on the sum, or the losses, divided by the number of samples.
+            sample counts once, as in a training on the sum, or the losses, divided by the number of samples. Leave it
+            out for a model that computes its loss itself, ``model(**batch).loss``, as those of transformers do.
         data: ``(inputs, targets)`` tensors, a ``Dataset``, or an iterable of batches, like a ``DataLoader``. A batch
             is a pair; several inputs followed by the targets; or a mapping with the targets under ``labels`` and the
             keywords of the model. Of a loader with ``shuffle=True, drop_last=True`` all samples are taken, as a
@@ -112,14 +114,15 @@ class EmpiricalRisk(SampledRisk, HasModel):
     def __init__(
         self,
         model: nn.Module,
-        criterion: Callable[..., Any],
-        data: Any,
+        criterion: Callable[..., Any] | None = None,
+        data: Any = None,
         *,
         space: ParameterSpace | None = None,
         cache_bytes: int = 2**30,
         batch_norm: BatchNorm = "kept",
         count: Callable[[Any], Any] | None = None,
     ) -> None:
+        criterion, data = criterion_and_data(model, criterion, data)
         self._start(model, space, cache_bytes, criterion)
         self._batch_norm = check_choice("batch_norm", batch_norm, get_args(BatchNorm))
         self._class_major = is_plain_cross_entropy(criterion)
@@ -194,13 +197,10 @@ class EmpiricalRisk(SampledRisk, HasModel):
 
     def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int, loss: Any) -> None:
         derivatives.check_autograd()
-        self._loss_name, self._class_major = name_of(loss), False
+        self._loss_name, self._class_major, self._batch_norm = name_of(loss), False, "kept"
         self.space = ParameterSpace.of(model, space)
-        self._batch_norm = "kept"
         self._answers: Answers | None = None
-        self._cache_bytes = check_count(
-            "cache_bytes", cache_bytes, minimum=0, hint="Pass a number of bytes, such as 2**30."
-        )
+        self._cache_bytes = check_count("cache_bytes", cache_bytes, minimum=0, hint="Pass a number of bytes: 2**30.")
         self._set_model(copied(model))
 
     def _set_model(self, model: nn.Module) -> None:

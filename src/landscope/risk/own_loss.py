@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from landscope.risk.language_model import language_model_losses, predicts_next_t
 from landscope.risk.losses import sample_losses_of
 from landscope.risk.weighted_losses import total_weight
 
-__all__ = ["own_criterion", "takes_labels"]
+__all__ = ["criterion_and_data", "own_criterion", "takes_labels"]
 
 _AGREE, _AGREE_IN_HALF = 1e-5, 2e-2
 """Relative difference up to which two losses are the same, and where the model computes its own in half precision."""
@@ -67,6 +67,25 @@ def own_criterion(model: nn.Module, data: Any) -> Callable[..., Any]:
         found = _values(logits, targets, next_token=predicts_next_token(outputs))
         _check_needs_no_labels(whole, inputs)
     return _the_one(whole, float(own), found, _AGREE if own.dtype.itemsize >= 4 else _AGREE_IN_HALF)
+
+
+def criterion_and_data(
+    model: nn.Module, criterion: Callable[..., Any] | None, data: Any
+) -> tuple[Callable[..., Any], Any]:
+    """The criterion, or where it is left out the one inside the model; and the data, which an iterator gives once.
+
+    Raises:
+        InputError: If there are no data, or the criterion inside the model is not known, see :func:`own_criterion`.
+    """
+    if data is None:
+        raise InputError(
+            expected="data", got="none",
+            hint="Pass (model, criterion, data), or (model, data=batches) for a model that computes its loss itself.",
+        )  # fmt: skip
+    if criterion is not None:
+        return criterion, data
+    data = list(data) if isinstance(data, Iterator) else data
+    return own_criterion(model, data), data
 
 
 def takes_labels(model: nn.Module) -> bool:

@@ -104,7 +104,7 @@ class StudyFolder(ResultFolder):
             raise StorageError(
                 expected=f"a study without results in {self.path}",
                 got=f"results of {', '.join(self.timings()) or 'an analysis'}",
-                hint="To go on with this training call discard_results() first; for a new one choose another folder.",
+                hint="To go on with this training call study.discard_results() first; otherwise choose another folder.",
             )
 
     def drop_results(self) -> None:
@@ -302,7 +302,7 @@ class StudyFolder(ResultFolder):
         raise StorageError(
             expected=f"the settings of the study in {path}",
             got=_differences(there, asked),
-            hint="Repeat its own settings, call discard_results() first, or choose another folder.",
+            hint="Repeat its own settings, call study.discard_results() first, or choose another folder.",
         )
 
     @classmethod

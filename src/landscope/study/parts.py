@@ -41,7 +41,7 @@ NEEDS: dict[Need, str] = {
     "history": "losses during the training: ls.Study(..., evaluate=f) with f(model) -> {'train_loss': ...}",
     "train_on": "training on from the end of the window: ls.Study(..., train_on=f)",
     "even_rows": "rows at even distances in optimiser steps, as study.record(optimizer) makes them",
-    "learning_rate": "the learning rate: record with study.record(optimizer)",
+    "learning_rate": "the learning rate, which study.record(optimizer) notes and checkpoints do not say",
     "curvature": _SECOND,
     "hessian": _SECOND,
     "hessian_of_layers": _SECOND,

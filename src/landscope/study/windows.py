@@ -103,7 +103,7 @@ def _last_quarter(recorded: Trajectory, saved: list[int]) -> Trajectory:
         raise InputError(
             expected=f"at least {MIN_ROWS} recorded steps up to the last saved model, at step {end}",
             got=f"{rows}",
-            hint="Train longer.",
+            hint="Train longer, or save the weights more often.",
         )
     return recorded.part(slice(rows - min(count, rows), rows))
 

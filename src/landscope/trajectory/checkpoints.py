@@ -94,8 +94,23 @@ def load_checkpoint(source: Any, model: nn.Module, where: str = "", needed: Coll
         raise InputError(
             expected=f"a checkpoint of this model{where}",
             got=first_lines(error, 2),  # the heading of the error of load_state_dict, and its first reason
-            hint="Pass the model that was trained, and its checkpoint.",
+            hint=_names_that_differ(state, own) + "Pass the model that was trained, and its checkpoint.",
         ) from error
+
+
+def _names_that_differ(state: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Names and shapes of a model and of a checkpoint where most are different; empty where the error names them."""
+    expected, found = (
+        {f"{name} {list(value.shape)}" for name, value in tensors.items() if isinstance(value, Tensor)}
+        for tensors in (own, state)
+    )
+    if 2 * len(expected & found) > len(expected):
+        return ""
+    return f"It is of another model: expected {_some(expected - found)}; found {_some(found - expected)}. "
+
+
+def _some(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)[:3]) + ", ..." * (len(names) > 3) if names else "no others"
 
 
 def _fitted(state: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:

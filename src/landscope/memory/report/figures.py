@@ -14,6 +14,7 @@ from landscope.memory.report.task_matrix import TaskMatrix
 from landscope.memory.report.transfer import is_on_frontier
 from landscope.memory.report.weight_line import Interpolation
 from landscope.plots.style import MANY_COLORS, NULL, WALK, add_line, new_figure, numbers
+from landscope.wording import dash_for_nan
 
 __all__ = ["interpolation_curve", "old_against_new", "values_after_tasks", "values_over_tasks"]
 
@@ -22,9 +23,14 @@ def values_after_tasks(matrix: TaskMatrix) -> go.Figure:
     """A heat map of the value of each task (columns) after each task (rows)."""
     figure = new_figure("task", "after task")
     values, names = numbers(matrix.values), list(matrix.tasks)
+    known = matrix.values[~matrix.values.isnan()]
+    is_log = not matrix.higher_is_better and bool((known > 0).all())  # losses of old tasks differ by factors
     figure.add_heatmap(
-        x=names, y=names[: len(values)], z=values, texttemplate="%{z:.4~g}", colorscale="Viridis",
-        reversescale=not matrix.higher_is_better, colorbar={"thickness": 12},
+        x=names, y=names[: len(values)], z=numbers(matrix.values.log10()) if is_log else values,
+        text=[[dash_for_nan(value) for value in row] for row in matrix.values.tolist()],
+        texttemplate="%{text}", hovertemplate="task %{x}<br>after %{y}<br>%{text}<extra></extra>",
+        colorscale="Viridis", reversescale=not matrix.higher_is_better,
+        colorbar={"thickness": 12, "title": "log10" if is_log else None},
     )  # fmt: skip
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="category", autorange="reversed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -74,7 +75,8 @@ def write_report(
         spent=spent,
         frontier=plots.as_html(old_against_new(by_name, line), "old-against-new"),
         line=None if line is None else plots.as_html(interpolation_curve(line), "interpolation"),
-        best="" if line is None else f"{line.best:.3g}",
+        best="" if line is None else _best_point(line),
+        changes=_changes(next(iter(by_name.values()))),
     )  # fmt: skip
     write_text(target, page)
     return target
@@ -118,6 +120,32 @@ def _rows(by_name: Mapping[str, TaskMatrix], line: Interpolation | None) -> list
         means = _shown(*(float(value) for value in (values.mean(), values[:-1].mean(), values[-1])))
         rows.append([f"straight line, a = {line.best:.3g}", *means, "–", "–", "1", "–"])
     return rows
+
+
+def _best_point(line: Interpolation) -> str:
+    """Where the best mean of the line is, and what that means."""
+    if line.best == 1.0:
+        return "The best point of the line is the model itself, so no mixture is better"
+    return (
+        f"The best mean is at a = {line.best:.3g}. It costs no training, so a method of keeping tasks should do better"
+    )
+
+
+def _changes(matrix: TaskMatrix) -> str:
+    """What the last training did to each task, in one sentence; empty before a second task."""
+    if len(matrix.values) < 2:
+        return ""
+    before, after = matrix.values[-2].tolist(), matrix.values[-1].tolist()
+    known = [
+        (task, *_shown(old, new))
+        for task, old, new in zip(matrix.tasks, before, after, strict=True)
+        if not math.isnan(old) and not math.isnan(new)
+    ]
+    if not known:
+        return ""
+    (task, old, new), *others = known
+    first = f"The {'value' if matrix.higher_is_better else 'loss'} on {task} went from {old} to {new}"
+    return ", ".join([first, *(f"that on {task} from {old} to {new}" for task, old, new in others)]) + "."
 
 
 def _forgotten(by_name: Mapping[str, TaskMatrix]) -> str:

@@ -33,6 +33,7 @@ class Rise:
         task: Name of the worst task: the one that has spent the largest part of what it is allowed. None where the
             losses of single tasks are not measured.
         by_task: The measured rise of each task, by its name.
+        why: Why more is allowed than the share of the budget, in words; empty where the share decides.
 
     Example:
         >>> print(Rise(predicted=0.01, measured=0.04879, allowed=0.1823, factor=1.0, task="old"))
@@ -45,9 +46,10 @@ class Rise:
     factor: float
     task: str | None = None
     by_task: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    why: str = ""
 
     def __str__(self) -> str:
-        allowed = f"of {_percent(self.allowed)} allowed"
+        allowed = f"of {_percent(self.allowed)} allowed" + (f" ({self.why})" if self.why else "")
         if self.measured is None:
             predicted = "not predicted" if math.isnan(self.predicted) else f"{_percent(self.predicted)}, predicted,"
             return f"sum of the rises of all tasks {predicted} {allowed}"

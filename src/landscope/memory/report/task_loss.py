@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -14,7 +14,6 @@ from landscope.notices import user_code_alone
 from landscope.parameters import ParameterSpace
 from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.empirical import EmpiricalRisk
-from landscope.risk.own_loss import own_criterion
 
 __all__ = ["TaskLoss", "check_loss_options"]
 
@@ -86,6 +85,4 @@ class TaskLoss:
         if self.losses is not None:
             data = [self.data] if is_pair_of_tensors(self.data) else self.data
             return EmpiricalRisk.from_closure(model, self.losses, data, space=space, **options)
-        data = list(self.data) if isinstance(self.data, Iterator) and self.criterion is None else self.data
-        criterion = own_criterion(model, data) if self.criterion is None else self.criterion
-        return EmpiricalRisk(model, criterion, data, space=space, **options)
+        return EmpiricalRisk(model, self.criterion, self.data, space=space, **options)

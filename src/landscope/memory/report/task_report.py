@@ -56,7 +56,8 @@ class TaskReport:
             said.append(f"budget: {self.spent}")
         if bool(matrix.values.isnan().any()):
             said.append(
-                "–: not measured at the time; memory.report(...) with all tasks after each training measures it"
+                "–: not measured at the time; memory.report(...) with all tasks after each training measures it; "
+                "after a resume pass the old weights: memory.report(..., old=old_state_dict)"
             )
         return "\n".join([head, *rows, *said])
 

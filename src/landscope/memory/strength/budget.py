@@ -355,7 +355,10 @@ class Budget:
     def spent(self) -> Rise:
         """How much the loss rose, and what was done about it."""
         task, by_task = (None, {}) if self._found is None else self._found.named()
-        return Rise(self.predicted, self.measured, self.allowed, self.factor, task, by_task)
+        allowed, share = self.allowed, math.log1p(self.rise)
+        is_absolute = allowed > share * (1 + 1e-9)
+        why = f"{self.absolute:g} in the loss, as {100 * self.rise:g} % of it is less" if is_absolute else ""
+        return Rise(self.predicted, self.measured, allowed, self.factor, task, by_task, why)
 
     def spent_at(self, model: nn.Module, value: float) -> Rise:
         """How much the loss rose at other weights than those measured last; the training goes on as it would have.

@@ -149,7 +149,10 @@ class ExperimentFolder(ResultFolder):
                     got="a study of another model",
                     hint="Name the function that makes it: --study module:function.",
                 )
-            hint = "Check the path. landscope run makes a run."
+            hint = (
+                "Check the path. landscope run trains a built-in network; a study of your own model needs --study "
+                "module:function, and landscope import takes checkpoints that you have."
+            )
             raise StorageError(expected=f"a run at {path}", got=f"no {RUN_FILE}", hint=hint)
         found = read_run_file(path)
         try:
