@@ -161,3 +161,14 @@ def test_a_wheel_without_a_template_or_with_a_run_is_named(tmp_path, monkeypatch
     assert str(raised.value).splitlines() == [
         "missing: landscope/templates/page.html.j2", "not expected: landscope/runs/study.yaml",
     ]  # fmt: skip
+
+
+def test_the_bibtex_of_the_site_is_that_of_the_citation_file():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    page = (ROOT / "docs/cite.md").read_text(encoding="utf-8").replace("--", "–")
+    paper = cited["references"][0]
+    for field in ("title", "journal", "volume", "year", "doi"):
+        assert f"{field} = {{{paper[field]}}}" in re.sub(" +=", " =", page), field
+    names = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
+    for field, value in (("author", names), ("version", version()), ("title", cited["title"])):
+        assert f"{field} = {{{value}}}" in re.sub(" +=", " =", page), field

@@ -92,3 +92,27 @@ def test_a_kind_can_bring_its_own_picture(monkeypatch):
         """A result of another package."""
 
     assert Mine().plot().layout.title.text == "motion-of-mine"
+
+
+def test_a_data_set_of_xarray_goes_to_netcdf_and_comes_back(tmp_path):
+    import json
+
+    import xarray
+
+    for number, result in enumerate((exponents(), flatness_of(torch.logspace(0, 1, 8)))):
+        path = tmp_path / f"{number}.nc"
+        result.to_xarray().to_netcdf(path)
+        with xarray.open_dataset(path) as read:
+            for name, tensor in result.tensors().items():
+                assert read[name].values.tolist() == tensor.tolist()
+            assert json.loads(read.attrs["provenance"]) == json.loads(json.dumps(result.provenance))
+            assert read.attrs["kind"] == result.kind
+    assert read.attrs["loss0"] == result.loss0
+    assert json.loads(exponents().to_xarray().attrs["mode_range"]) == [1, 20]
+
+
+def test_an_exponent_that_was_not_fitted_says_why():
+    variance = torch.logspace(0, -5, 20).double()
+    two = ls.law.fit_exponents("two", statistics_of(variance), flatness_of(variance**-0.25), (2, 3))
+    assert "a fit needs three directions: of modes 2 to 3, 0 did not move and 0 have no flatness" in repr(two)
+    assert "which leaves 2" in two.reason_of("psi") == two.reason_of("psi_tau")

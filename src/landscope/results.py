@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import html
 import importlib
+import json
 import platform
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -143,14 +144,29 @@ class Result:
 
         Returns:
             A data set with one variable a tensor field, along the axes named in ``dims``; the other
-            fields are its attributes.
+            fields are its attributes. Those that are neither numbers nor texts are JSON texts, as netCDF and Zarr
+            have no others: ``json.loads(data.attrs["provenance"])``.
+
+        Example:
+            >>> import json, landscope as ls
+            >>> law = ls.law.fit_power_law(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 4.0, 16.0]))
+            >>> data = law.to_xarray()
+            >>> round(data.attrs["exponent"], 6), json.loads(data.attrs["provenance"])["landscope"] == ls.__version__
+            (2.0, True)
         """
         import xarray
 
         variables = {
             name: (self.dims_of(name), tensor.detach().cpu().numpy()) for name, tensor in self.tensors().items()
         }
-        return xarray.Dataset(variables, attrs={"kind": self.kind, **self.attributes()})
+        return xarray.Dataset(variables, attrs={"kind": self.kind, **self._plain_attributes()})
+
+    def _plain_attributes(self) -> dict[str, str | int | float]:
+        """The fields that are no tensors, as files of xarray can hold them."""
+        return {
+            name: value if isinstance(value, str | float) or type(value) is int else json.dumps(value, default=str)
+            for name, value in self.attributes().items()
+        }
 
     def plot(self) -> go.Figure:
         """The natural picture of this result; where its kind has none, its tensors one by one.

@@ -1,5 +1,6 @@
 """psi_infinity: known limits behind finite windows."""
 
+import dataclasses
 import math
 
 import pytest
@@ -156,3 +157,15 @@ def test_a_path_in_reshuffled_epochs_shows_what_is_expected_of_its_order():
     # An epoch is enough for a flat direction to show nearly all of its variance; of independent noise it shows x/3.
     assert float(own.shown[0]) > 0.9
     assert float(white.shown[0]) == pytest.approx(float(ls.noise.window_factor(white.relaxations[:1])))
+
+
+def test_the_limit_in_words_says_why_it_has_no_interval():
+    found = limit_of(0.0)
+    low, high = found.psi_infinity_interval
+    assert found.psi_infinity_in_words == f"{found.psi_infinity:.2f} [{low:.2f}, {high:.2f}]"
+    reason = "no interval of psi and psi_infinity: blocks of time see 3% of its variance"
+    bare = {"psi_infinity": 0.5, "psi_infinity_interval": (math.nan, math.nan), "interval_reason": reason}
+    words = dataclasses.replace(found, **bare, psi_infinity_reach=1.5).psi_infinity_in_words
+    assert words == "0.50 (no interval: blocks of time see 3% of its variance; another run may move it by 1.50)"
+    words = dataclasses.replace(found, **bare, psi_infinity_reach=math.nan).psi_infinity_in_words
+    assert words.endswith("how far another run may move it is not known)")

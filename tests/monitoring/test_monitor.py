@@ -79,7 +79,8 @@ def test_numbers_are_those_computed_afterwards(run):
             "sharpness": float(sharpness[0]),
             "batch_sharpness": batch_sharpness(ensemble, w).value,
             "noise_scale": noise_scale(ensemble, w).value,
-            "two_over_learning_rate": 20.0,
+            "edge": 30.0,  # 2 (1 + 0.5)/0.1
+            "noise_edge": 10.0,
         }
         for name, value in afterwards.items():
             assert curve(history, name)[step] == pytest.approx(value, rel=1e-6), name
@@ -285,7 +286,7 @@ def test_the_running_modes_and_the_picture(run):
     assert monitor.modes.n_steps == 12
     figure = monitor.plot()
     names = {trace.name for trace in figure.data}
-    assert {"loss", "batch sharpness", "2/α", "mode 1", "layer 4"} <= names
+    assert {"loss", "batch sharpness", "edge of stability", "mode 1", "layer 4"} <= names
     assert [axis.title.text for axis in figure.select_yaxes()][:2] == ["loss", "curvature"]
 
 

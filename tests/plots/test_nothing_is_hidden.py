@@ -71,7 +71,7 @@ def test_only_a_barrier_above_rounding_is_drawn_within_the_plot():
 
 
 def test_a_panel_without_a_finite_value_says_so_and_curvatures_have_their_colours():
-    names = ("loss", "noise_scale", "batch_sharpness", "two_over_learning_rate", "sharpness")
+    names = ("loss", "noise_scale", "batch_sharpness", "edge", "sharpness")
     figure = MonitorHistory(
         steps=torch.tensor([1, 2]), names=names, values=torch.tensor([[2, INF, 1, 20, 3], [1, INF, 1, 20, 3]]).double(),
         training_seconds=1.0, measuring_seconds=0.1, budget=0.1,
@@ -81,7 +81,7 @@ def test_a_panel_without_a_finite_value_says_so_and_curvatures_have_their_colour
     colours = {trace.name: trace.line.color for trace in figure.data}
     assert colours["λ<sub>1</sub>"] == style.OWN
     assert colours["batch sharpness"] == style.FRESH
-    assert colours["2/α"] == style.WALK
+    assert colours["edge of stability"] == style.WALK
 
 
 def test_a_plane_names_its_directions():

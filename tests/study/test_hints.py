@@ -12,6 +12,7 @@ from cyclopts import CycloptsError
 import landscope as ls
 import small_study as small
 from landscope.cli import app
+from landscope.errors import InputError
 from landscope.study.remedies import remedies_of
 from landscope.study.result_words import makes_stage, needed
 from landscope.study.settings import StudySettings
@@ -127,3 +128,9 @@ def test_every_command_for_a_study_of_a_users_model_names_the_function_that_make
     for words in found:
         check_command(words)
         assert words[0] not in OF_STUDIES or "--study" in words, words
+
+
+def test_the_law_of_a_study_without_a_recording_says_that_nothing_was_recorded(tmp_path):
+    study = ls.Study(tmp_path / "s", small.network(), small.CRITERION, small.samples())
+    with pytest.raises(InputError, match=r"Nothing was recorded: train inside `with study\.record\(optimizer\):`"):
+        _ = study.law

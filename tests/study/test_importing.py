@@ -121,9 +121,9 @@ def test_checkpoints_become_rows(elsewhere, tmp_path, form):
     assert study._analysis.facts.every == 4
     study.analyse(progress=False)
     assert len(study.window) == 21
-    assert study.summary()["caveats"] == [
-        "the rows of the window are 4 steps apart: D and tau are those of changes over 4 steps"
-    ]
+    spacing, batch_norm = study.summary()["caveats"]
+    assert spacing == "the rows of the window are 4 steps apart: D and tau are those of changes over 4 steps"
+    assert batch_norm.startswith("the training normalised over each minibatch")
     assert torch.equal(study.risk(step=40).w0, states[40][small.SELECT].flatten())
 
 

@@ -14,7 +14,7 @@ SUMMARY = {
     "limit_directions": "eigenvectors", "limit_order": "independent minibatches",
     "psi_along_curvature": 0.95, "psi_along_curvature_interval": NOTHING,
     "psi_along_curvature_expected": 0.9, "psi_infinity_of_process": 0.1,
-    "psi_infinity_of_process_interval": (0.0, 0.2), "psi_infinity_of_run": NAN,
+    "psi_infinity_of_process_in_words": "0.10 [0.00, 0.20]", "psi_infinity_of_run": NAN,
     "psi_infinity_of_run_interval": NOTHING, "fresh": [1, 60], "exploration_reached": True, "caveats": [],
 }  # fmt: skip
 

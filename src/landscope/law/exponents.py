@@ -16,7 +16,7 @@ from landscope.directions.ranks import log_spaced_ranks
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness, flatness
 from landscope.law.spectrum import modes_for_share, ranks_like_the_paper, spectrum_exponent
-from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, reasons
+from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, not_fitted, reason_of, reasons
 from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.power_law import PowerLaw, fit_power_law
 from landscope.protocols import LossLandscape, ProgressCallback
@@ -109,8 +109,7 @@ class Exponents(
 
     def reason_of(self, key: str) -> str:
         """Why the exponent ``key`` has no interval; empty where it has one."""
-        parts = (part.removeprefix("no interval of ").split(": ", 1) for part in self.interval_reason.split("; "))
-        return next((why for names, *rest in parts for why in rest if key in names.split(" and ")), "")
+        return reason_of(self.interval_reason, key)
 
     @property
     def modes_for_90_percent_is_bound(self) -> bool:
@@ -310,9 +309,12 @@ def fit_exponents(
     # One set of modes for all three exponents: those that move in both senses.
     moves = statistics.moves[rows]
     used = in_range & moves & flatness.bracketed
-    found, intervals = dict.fromkeys(_EXPONENTS, math.nan), dict.fromkeys(_EXPONENTS, TimeInterval(NO_INTERVAL))
+    counts = {"n_used": used, "n_censored": in_range & moves & ~flatness.bracketed, "n_still": in_range & ~moves}
+    counted = {name: int(modes.sum()) for name, modes in counts.items()}
+    found = dict.fromkeys(_EXPONENTS, math.nan)
+    intervals = dict.fromkeys(_EXPONENTS, not_fitted(fitted_range, **counted))
     fit = None
-    if int(used.sum()) >= _FEWEST_MODES:
+    if counted["n_used"] >= _FEWEST_MODES:
         # The nearest measured rank stands for one that was not measured: the fit is over all modes of the range.
         fitted = used.nonzero()[:, 0].repeat_interleave(_ranks_nearest_to_each(ranks)[used])
         fit, found, intervals = _fits(flatness.width[fitted], statistics, rows[fitted])
@@ -346,9 +348,7 @@ def fit_exponents(
         rank_correlation=rank_correlation(ranks[used], flatness.width[used]),
         mode_range=fitted_range,
         flatness_range=fit.fit_range if fit else NO_INTERVAL,
-        n_used=int(used.sum()),
-        n_censored=int((in_range & moves & ~flatness.bracketed).sum()),
-        n_still=int((in_range & ~moves).sum()),
+        **counted,
         provenance=stamp(fit_modes=fit_modes, spectrum_ranks=spectrum_ranks),
     )
 

@@ -16,7 +16,7 @@ from landscope.power_law import fit_power_laws_resampled
 
 __all__ = [
     "EVERYWHERE", "Range", "exponents_without_each", "jackknife_interval", "mean_with_interval", "mean_with_spread",
-    "prediction_band", "seed_interval", "with_interval",
+    "prediction_band", "seed_interval", "with_interval", "with_interval_or_reason",
 ]  # fmt: skip
 
 Range = tuple[float, float]
@@ -132,6 +132,32 @@ def with_interval(value: float, interval: tuple[float, float] = (math.nan, math.
         return "–"
     low, high = interval
     return f"{value:{form}}" + ("" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]")
+
+
+def with_interval_or_reason(
+    value: float, interval: tuple[float, float], reason: str, reach: float, form: str = ".2f"
+) -> str:
+    """A number with its interval as text, or with why it has none and how far another run may move it.
+
+    Args:
+        value: The number; NaN if it was not measured.
+        interval: Lower and upper end; NaN if there is no interval.
+        reason: Why there is no interval.
+        reach: How far another run may move it with 95 %; NaN if unknown.
+        form: Format of the numbers.
+
+    Example:
+        >>> with_interval_or_reason(0.1, (0.0, 0.2), "", 0.1)
+        '0.10 [0.00, 0.20]'
+        >>> with_interval_or_reason(0.1, (math.nan, math.nan), "too few rows", 0.5)
+        '0.10 (no interval: too few rows; another run may move it by 0.50)'
+    """
+    text = with_interval(value, interval, form)
+    if math.isnan(value) or not math.isnan(interval[0]):
+        return text
+    known = math.isfinite(reach)
+    moved = f"another run may move it by {reach:{form}}" if known else "how far another run may move it is not known"
+    return f"{text} (no interval: {reason}; {moved})" if reason else f"{text} (no interval; {moved})"
 
 
 def mean_with_interval(values: Sequence[float], form: str = ".2f") -> str:

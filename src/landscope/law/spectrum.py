@@ -205,6 +205,7 @@ def spectrum_exponent(motion: ModeStatistics, ranks: tuple[int, int]) -> tuple[f
     rank = torch.arange(1, len(motion.variance) + 1, dtype=torch.float64)
     used = (rank >= ranks[0]) & (rank <= ranks[1]) & motion.moves
     if int(used.sum()) < _FEWEST_RANKS:
-        return math.nan, TimeInterval(NO_INTERVAL)
+        few = f"no exponent, as fewer than {_FEWEST_RANKS} of the ranks {ranks[0]} to {ranks[1]} move"
+        return math.nan, TimeInterval(NO_INTERVAL, few)
     gamma = -fit_power_law(rank[used], motion.variance[used]).exponent
     return gamma, TimeBlocks(rank[used], motion, used.nonzero()[:, 0]).variance(gamma)

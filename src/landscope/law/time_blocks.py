@@ -14,7 +14,9 @@ from landscope.law.intervals import exponents_without_each, jackknife_interval
 from landscope.noise.finite_window import window_factor
 from landscope.noise.mode_statistics import ModeStatistics
 
-__all__ = ["FEWEST_BLOCKS", "NO_INTERVAL", "TimeBlocks", "TimeInterval", "blocks_share", "reasons"]
+__all__ = [
+    "FEWEST_BLOCKS", "NO_INTERVAL", "TimeBlocks", "TimeInterval", "blocks_share", "not_fitted", "reason_of", "reasons",
+]  # fmt: skip
 
 NO_INTERVAL = (math.nan, math.nan)
 _BLOCKS = (10, 5)
@@ -233,6 +235,22 @@ def selection_bias(
     return 2 / n_rows * ((between * ratio).sum(dim=1) + outside)
 
 
+def not_fitted(modes: tuple[int, int], *, n_used: int, n_still: int, n_censored: int) -> TimeInterval:
+    """The interval of an exponent that has too few directions for a fit: none, with the reason.
+
+    Args:
+        modes: First and last mode of the range of the fit.
+        n_used: Modes that are left.
+        n_still: Modes that did not move.
+        n_censored: Modes without a flatness within reach.
+    """
+    return TimeInterval(
+        NO_INTERVAL,
+        f"no exponent, as a fit needs three directions: of modes {modes[0]} to {modes[1]}, {n_still} did not move and "
+        f"{n_censored} have no flatness within reach, which leaves {n_used}",
+    )
+
+
 def reasons(found: dict[str, TimeInterval]) -> str:
     """Why quantities have no interval, in a sentence; empty where all have one."""
     names: dict[str, list[str]] = {}
@@ -240,6 +258,17 @@ def reasons(found: dict[str, TimeInterval]) -> str:
         if interval.reason:
             names.setdefault(interval.reason, []).append(name)
     return "; ".join(f"no interval of {' and '.join(keys)}: {reason}" for reason, keys in names.items())
+
+
+def reason_of(sentence: str, key: str) -> str:
+    """The reason of one quantity in a sentence of :func:`reasons`; empty where it has an interval.
+
+    Example:
+        >>> reason_of("no interval of psi and gamma: few rows; no interval of psi_D: a drift", "gamma")
+        'few rows'
+    """
+    parts = (part.removeprefix("no interval of ").split(": ", 1) for part in sentence.split("; "))
+    return next((why for names, *rest in parts for why in rest if key in names.split(" and ")), "")
 
 
 def _unseen(ends: tuple[float, float], seen: float, what: str) -> TimeInterval:

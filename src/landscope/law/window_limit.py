@@ -14,7 +14,8 @@ from landscope._checks import check_positive
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness
-from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, reasons
+from landscope.law.intervals import with_interval_or_reason
+from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, reason_of, reasons
 from landscope.noise.epoch_order import order_factors
 from landscope.noise.finite_window import window_factor
 from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
@@ -88,6 +89,12 @@ class WindowLimit(
     def order(self) -> str:
         """The order of the minibatches that is counted with, in words."""
         return order_words(self.steps_per_epoch)
+
+    @property
+    def psi_infinity_in_words(self) -> str:
+        """psi_infinity with its interval, or why it has none and how far another run may move it."""
+        reason = reason_of(self.interval_reason, "psi_infinity")
+        return with_interval_or_reason(self.psi_infinity, self.psi_infinity_interval, reason, self.psi_infinity_reach)
 
     @property
     def shown(self) -> Float[Tensor, " k"]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator
+from typing import Any
 
 import torch
 from torch import nn
 
 from landscope._checks import check_count
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError
+from landscope.monitoring.edges import edges_of
 from landscope.monitoring.quantities import LEAST_BATCHES, Motion, Point, quantities_of
 from landscope.notices import warn
 from landscope.optimizer_steps import shared_rate
@@ -98,15 +100,17 @@ class Measurements:
     @contextlib.contextmanager
     def at(self, step: int) -> Generator[Callable[[str], dict[str, float]]]:
         """Measure at the weights after a step, by a function of the name of a quantity."""
-        w, rate = self.space.flatten(self._model).to(self.device), self._learning_rate()
+        w, groups = self.space.flatten(self._model).to(self.device), self._groups()
+        rate, edges = shared_rate(groups), edges_of(self._optimizer, groups)
         with torch.enable_grad(), self._following.now() as risk:
-            point = Point(step, w.to(risk.w0), risk, self._ensemble, rate, self._seed)
+            point = Point(step, w.to(risk.w0), risk, self._ensemble, rate, edges, self._seed)
             yield lambda name: self._measure(name, point)
 
-    def _learning_rate(self) -> float:
+    def _groups(self) -> list[dict[str, Any]]:
+        """The parameter groups that hold measured weights."""
         selected = {id(tensor) for tensor in self.space.tensors(self._model)}
         groups = self._optimizer.param_groups
-        return shared_rate([group for group in groups if any(id(one) in selected for one in group["params"])])
+        return [group for group in groups if any(id(one) in selected for one in group["params"])]
 
     def _measure(self, name: str, point: Point) -> dict[str, float]:
         self._counts[name] += 1

@@ -53,10 +53,11 @@ class Monitor:
     ``loss``            ``loss``                   the loss of the probe samples
     ``sharpness``       ``sharpness``              the first eigenvalue of :func:`landscope.directions.hessian`,
     \                                              within 5 %
-    ``batch_sharpness`` ``batch_sharpness``,       :func:`landscope.landscape.batch_sharpness`, and 2/alpha, at which
-    \                   ``two_over_learning_rate`` plain SGD is at its edge of stability
+    ``batch_sharpness`` ``batch_sharpness``,       :func:`landscope.landscape.batch_sharpness`, and for SGD its edges of
+    \                   ``edge``, ``noise_edge``   stability, 2 (1 + beta)/alpha and 2 (1 - beta)/alpha less the decay
     ``noise_scale``     ``noise_scale``            :func:`landscope.noise.noise_scale`, in samples
-    ``temperature``     ``temperature/mode_1``,... :meth:`landscope.noise.GradientNoise.temperature` along the modes
+    ``temperature``     ``temperature/mode_1``,... :meth:`landscope.noise.GradientNoise.temperature` along the modes;
+    \                                              needs ``motion``
     ``motion``          ``variance/mode_1``,...    :class:`landscope.directions.StreamingModes` of the weights
     \                   ``drift/LAYER``,           :class:`landscope.noise.LayerMotion`
     \                   ``diffusion/LAYER``

@@ -38,6 +38,7 @@ class Point:
         risk: The risk of the probe samples, with the buffers of the step.
         ensemble: Its minibatches.
         learning_rate: That of the step; NaN where groups have several.
+        edges: Curvatures at which the optimiser is at its edge of stability, by name; empty where none is known.
         seed: Seed of the iterations.
     """
 
@@ -46,6 +47,7 @@ class Point:
     risk: EmpiricalRisk
     ensemble: MinibatchRisk
     learning_rate: float
+    edges: Mapping[str, float]
     seed: int
 
 
@@ -139,7 +141,7 @@ class Temperature(Quantity):
 
 
 class BatchSharpness(Quantity):
-    """Batch sharpness, and the 2/alpha that it is compared with."""
+    """Batch sharpness, and the edges of stability that it is compared with."""
 
     name = "batch_sharpness"
     needs_batches = True
@@ -149,8 +151,7 @@ class BatchSharpness(Quantity):
     def measure(self, point: Point) -> dict[str, float]:
         """A gradient and a product with the Hessian of each minibatch."""
         found = batch_sharpness(point.ensemble, point.w, n_batches=point.ensemble.n_batches)
-        edge = {"two_over_learning_rate": 2 / point.learning_rate} if point.learning_rate > 0 else {}
-        return {"batch_sharpness": found.value, **edge}
+        return {"batch_sharpness": found.value, **point.edges}
 
 
 class Sharpness(Quantity):

@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 __all__ = ["measured_over_training"]
 
-_EDGE = "two_over_learning_rate"
+_EDGES = {"edge": "edge of stability", "noise_edge": "edge of noisy minibatches"}
+_DASHES = {"edge": "dash", "noise_edge": "dot"}
 _TITLES = {
     "loss": "loss", "sharpness": "curvature", "noise_scale": "noise scale (samples)",
     "temperature": "temperature along modes", "variance": "variance of modes", "drift": "drift of layers (a step)",
     "diffusion": "diffusion of layers (a step)",
 }  # fmt: skip
-_PANEL_OF = {"batch_sharpness": "sharpness", _EDGE: "sharpness"}
-_COLORS = {"sharpness": OWN, "batch_sharpness": FRESH, _EDGE: WALK}
+_PANEL_OF = dict.fromkeys(("batch_sharpness", *_EDGES), "sharpness")
+_COLORS = {"sharpness": OWN, "batch_sharpness": FRESH, **dict.fromkeys(_EDGES, WALK)}
 """As in the figure of the sharpness of a study."""
-_NAMES = {"sharpness": "λ<sub>1</sub>", "batch_sharpness": "batch sharpness", _EDGE: "2/α"}
+_NAMES = {"sharpness": "λ<sub>1</sub>", "batch_sharpness": "batch sharpness", **_EDGES}
 
 
 def measured_over_training(history: MonitorHistory) -> go.Figure:
@@ -69,9 +70,9 @@ def _add_curve(figure: go.Figure, history: MonitorHistory, name: str, color: str
     shown = _shown_name(name)
     figure.add_scatter(
         x=numbers(steps), y=numbers(values.where((values > 0) & values.isfinite(), math.nan)), name=shown,
-        mode="lines" if len(steps) > 60 or name == _EDGE else "lines+markers", legendgroup=shown,
+        mode="lines" if len(steps) > 60 or name in _EDGES else "lines+markers", legendgroup=shown,
         showlegend=name in _NAMES or (name not in _TITLES and all(one.legendgroup != shown for one in figure.data)),
-        line={"color": color, "width": 1.2, "dash": "dash" if name == _EDGE else "solid"},
+        line={"color": color, "width": 1.2, "dash": _DASHES.get(name, "solid")},
         marker={"size": 4}, **at,
     )  # fmt: skip
 

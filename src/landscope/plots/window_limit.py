@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -51,4 +53,6 @@ def variance_along_curvature(limit: WindowLimit) -> go.Figure:
 
 
 def _exponent(limit: WindowLimit) -> str:
-    return with_interval(limit.psi_infinity, limit.psi_infinity_interval)
+    text = with_interval(limit.psi_infinity, limit.psi_infinity_interval)
+    has_none = math.isnan(limit.psi_infinity_interval[0]) and not math.isnan(limit.psi_infinity)
+    return f"{text} (no interval)" if has_none else text

@@ -1,6 +1,6 @@
 """The files of landscope: one file for each result, and blocks of rows for trajectories; nothing is pickled."""
 
-from landscope.storage.archive import Archive, load, read_archive, read_heading, save, write_archive
+from landscope.storage.archive import Archive, load, read_archive, read_heading, save, tensor_names, write_archive
 from landscope.storage.folder import ResultFolder
 from landscope.storage.rows import RowStore
 
@@ -12,5 +12,6 @@ __all__ = [
     "read_archive",
     "read_heading",
     "save",
+    "tensor_names",
     "write_archive",
 ]

@@ -28,12 +28,14 @@ from landscope.storage.fields import check_fields
 from landscope.storage.kinds import MODULES
 from landscope.storage.members import check_members
 
-__all__ = ["FORMAT", "Archive", "load", "read_archive", "read_heading", "save", "write_archive"]
+__all__ = ["FORMAT", "Archive", "load", "read_archive", "read_heading", "save", "tensor_names", "write_archive"]
 
 FORMAT = 2
 """Version of the file format; it increases if an older version would misread the file."""
 
 _MARK = "landscope_format"
+_DESCRIPTION = "/zarr.json"
+"""Member of a file that describes a tensor, after the name of the tensor."""
 AnyResult = TypeVar("AnyResult", bound=Result)
 
 
@@ -230,6 +232,21 @@ def read_heading(path: Path) -> Archive:
             raise
         except Exception as error:  # a damaged zip file may raise anything
             raise unreadable(path, error) from error
+
+
+def tensor_names(path: Path) -> list[str]:
+    """Names of the tensors in a file of :func:`write_archive`, without reading them.
+
+    Raises:
+        StorageError: If it is missing or no such file.
+    """
+    with open_regular(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = archive.namelist()
+        except Exception as error:  # a damaged zip file may raise anything
+            raise unreadable(path, error) from error
+    return [name.removesuffix(_DESCRIPTION) for name in members if name.endswith(_DESCRIPTION)]
 
 
 def _heading(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:

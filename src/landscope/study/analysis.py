@@ -19,6 +19,7 @@ from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result
 from landscope.risk import EmpiricalRisk, MinibatchRisk
 from landscope.study import saved
+from landscope.study.batch_norm_caveat import batch_norm_caveat
 from landscope.study.centre import centre_caveat, model_at_centre
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.data_identity import DataIdentity
@@ -282,9 +283,17 @@ class Analysis:
         found = (
             self.rate_caveat, spacing_caveat(self.window.steps), centre_caveat(self.settings.w0),
             rounding_caveat(rounding) if rounding else "", steps_caveat(self.folder), self._data_caveat,
-            encoding_caveat(self.window, spectrum.variance) if spectrum else "",
+            encoding_caveat(self.window, spectrum.variance) if spectrum else "", self._batch_norm_caveat,
         )  # fmt: skip
         return [caveat for caveat in found if caveat]
+
+    @property
+    def _batch_norm_caveat(self) -> str:
+        """What to know of the loss where layers normalise over minibatches; empty where none does."""
+        if self.windows.step not in self.checkpoints.steps():
+            return ""
+        names, note = self.checkpoints.tensor_names(self.windows.step), self.folder.read_note("training")
+        return batch_norm_caveat(names, note.get("eval_modules", ()), self.settings.batch_norm)
 
     @property
     def _data_caveat(self) -> str:
@@ -317,6 +326,8 @@ class Analysis:
 
     def load(self, result: Saved[AnyResult]) -> AnyResult:
         """Read a result of the study."""
+        if not self.has(result):
+            check_recorded(self.folder)  # where nothing was recorded, that is what is missing
         return self.folder.load(result.name, result.kind)
 
     def load_if_there(self, result: Saved[AnyResult]) -> AnyResult | None:

@@ -11,7 +11,7 @@ from landscope.errors import InputError, StorageError
 from landscope.notices import as_copy_of
 from landscope.risk.model_copy import detached_copy
 from landscope.sharded import whole_state
-from landscope.storage import read_archive, write_archive
+from landscope.storage import read_archive, tensor_names, write_archive
 from landscope.study.step_files import StepFiles
 from landscope.wording import first_lines
 
@@ -88,6 +88,14 @@ class Checkpoints(StepFiles):
                 hint="End the window at one of them, or name the window before the training, in ls.Study(window=...).",
             )
         load_model(self.file(step), model)
+
+    def tensor_names(self, step: int) -> list[str]:
+        """Names of the parameters and buffers of the model at ``step``, without reading them.
+
+        Raises:
+            StorageError: If the file is missing or damaged.
+        """
+        return [name.removeprefix(_MODEL) for name in tensor_names(self.file(step))]
 
 
 class CheckpointSchedule:

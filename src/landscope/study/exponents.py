@@ -98,12 +98,13 @@ class ExponentTable(TextTable, Mapping[str, Exponents]):
     @property
     def without_interval(self) -> str:
         """Which exponents have no interval, and why; empty where all have one."""
-        rows = {key: sum(math.isnan(getattr(row, f"{key}_interval")[0]) for row in self.rows) for key in EXPONENTS}
-        if not any(row.interval_reason for row in self.rows):
+        fitted = [row for row in self.rows if not math.isnan(row.psi)]
+        rows = {key: sum(math.isnan(getattr(row, f"{key}_interval")[0]) for row in fitted) for key in EXPONENTS}
+        if not any(row.interval_reason for row in fitted):
             return ""
         counted = ", ".join(f"{key} in {count}" for key, count in rows.items() if count)
         return (
-            f"Rows without an interval, of {len(self.rows)} rows: {counted}. In these rows the weights relax too "
+            f"Rows without an interval, of {len(fitted)} rows: {counted}. In these rows the weights relax too "
             "slowly for blocks of time, or the directions were chosen by their variance in the same window "
             "(study.law[NAME].interval_reason says which). More seeds give an interval."
         )
@@ -121,8 +122,7 @@ def _without_end(analysis: Analysis) -> tuple[str, ...]:
     reasons, lines = analysis.folder.read_note("not-measured"), []
     process, run = analysis.load_if_there(saved.WINDOW_LIMIT), analysis.load_if_there(saved.RUN_LIMIT)
     if process is not None:
-        value = with_interval(process.psi_infinity, process.psi_infinity_interval)
-        order = order_of_the_process(process, analysis)
+        value, order = process.psi_infinity_in_words, order_of_the_process(process, analysis)
         lines.append(f"{PROCESS_LIMIT} = {value} along {process.name}, with {order}. {PROCESS_LIMIT_IS}")
     elif reason := reasons.get(saved.WINDOW_LIMIT.name):
         lines.append(f"{PROCESS_LIMIT}: not measured: {reason}")

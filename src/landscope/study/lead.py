@@ -129,8 +129,8 @@ def _without_end(summary: dict[str, Any]) -> list[str]:
         sentences.append(
             f"Along {summary['limit_directions']}, which the variance did not choose, the window shows ψ = "
             f"{summary['psi_along_curvature']:.2f}, and the process, with {summary['limit_order']}, "
-            f"{summary['psi_along_curvature_expected']:.2f}{_along_flat(summary)}. {PROCESS_LIMIT} = {infinity:.2f}"
-            f"{_interval(summary['psi_infinity_of_process_interval'])}. {PROCESS_LIMIT_IS}"
+            f"{summary['psi_along_curvature_expected']:.2f}{_along_flat(summary)}. {PROCESS_LIMIT} = "
+            f"{summary['psi_infinity_of_process_in_words']}. {PROCESS_LIMIT_IS}"
         )
     if of_run == of_run:
         interval = _interval(summary["psi_infinity_of_run_interval"])

@@ -277,5 +277,6 @@ def check_recorded(folder: ResultFolder) -> None:
         raise InputError(
             expected=f"a recording in {folder.path}",
             got="a recording without a step" if (folder.path / "trajectory").exists() else "none",
-            hint="Train inside `with study.record(optimizer):`, or call study.use_trajectory(...).",
+            hint="Nothing was recorded: train inside `with study.record(optimizer):`, or call "
+            "study.use_trajectory(...).",
         )

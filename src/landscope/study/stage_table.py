@@ -103,7 +103,7 @@ def _reason(
     analysis: Analysis, part: Part, against: dict[str, str], without_samples: Callable[[], str], *, is_recorded: bool
 ) -> str:  # fmt: skip
     for need in part.needs:
-        if (is_recorded or need in _BEFORE_RECORDING) and analysis.lacks(need):
+        if (is_recorded or need in _BEFORE_RECORDING) and _lacks(analysis, need):
             return f"needs {NEEDS[need]}"
     if "minibatches" in part.needs and (reason := without_samples()):
         return reason
@@ -114,6 +114,11 @@ def _reason(
         except InputError as error:
             return f"needs {error.expected}: the training has {error.got}"
     return next((against[result.name] for result in part.after if result.name in against), "")
+
+
+def _lacks(analysis: Analysis, need: Need) -> bool:
+    """Whether a need is not there, and no earlier stage makes it: ``evaluate`` gives losses at the saved models."""
+    return analysis.lacks(need) and not (need == "history" and not analysis.lacks("evaluate"))
 
 
 def _reason_of_samples(analysis: Analysis, *, is_recorded: bool) -> str:

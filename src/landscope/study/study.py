@@ -58,7 +58,8 @@ class Study(StudyResults):
         losses: ``losses(model, batch)`` in place of a criterion: per-sample losses, or ``(sum, count)``.
         loss_options: ``count``, ``seed`` and ``mode`` of :meth:`landscope.EmpiricalRisk.from_closure`, as a mapping.
         evaluate: ``evaluate(model)`` gives any of train_loss, train_error, test_loss, test_error and margin, as a
-            mapping. It is called for every saved whole model. Without it errors are not measured.
+            mapping. It is called for every saved whole model, in eval mode and without gradients. Without it errors
+            are not measured.
         train_on: Trains on from the end of the window, for some controls; see :class:`landscope.study.TrainOn`.
         **settings: Settings of the analysis, see :class:`landscope.study.StudySettings`: ``window``, ``fresh``,
             ``w0``, ``fit_modes``, ``n_nulls``, ``batch_size``, ``steps_per_epoch``, ``seed`` and others. They may

@@ -64,7 +64,12 @@ class StudyResults:
 
     @property
     def law(self) -> ExponentTable:
-        """The exponents: in-sample, in fresh data, under each null and control that was run."""
+        """The exponents: in-sample, in fresh data, under each null and control that was run.
+
+        Raises:
+            InputError: If nothing was recorded.
+            StorageError: If the recording was not analysed.
+        """
         self._analysis.load(saved.IN_SAMPLE)
         return exponent_table(self._analysis)
 

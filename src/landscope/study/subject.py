@@ -50,7 +50,7 @@ class Subject:
             the loss that the model itself computes from ``labels``.
         losses: ``losses(model, batch)`` gives per-sample losses or ``(sum, count)``; None with ``criterion``.
         data: The training data that the landscape is measured on.
-        evaluate: Gives errors and losses of a model; None where they are not wanted.
+        evaluate: Gives errors and losses of a model in eval mode; None where they are not wanted.
         train_on: Trains on from the end of the window; None where that is not offered.
         loss_options: How the loss is evaluated: arguments of :class:`landscope.EmpiricalRisk`, ``count`` and
             ``cache_bytes``, or, with ``losses``, of its ``from_closure``: ``count``, ``seed`` and ``mode``.

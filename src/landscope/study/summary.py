@@ -94,6 +94,7 @@ def _without_end(analysis: Analysis) -> dict[str, Any]:
         "psi_along_curvature_expected": limit.psi_predicted if limit else math.nan,
         "psi_infinity_of_process": limit.psi_infinity if limit else math.nan,
         "psi_infinity_of_process_interval": limit.psi_infinity_interval if limit else (math.nan, math.nan),
+        "psi_infinity_of_process_in_words": limit.psi_infinity_in_words if limit else "",
         "psi_infinity_of_run": of_run.psi_infinity if of_run else math.nan,
         "psi_infinity_of_run_interval": of_run.psi_infinity_interval if of_run else (math.nan, math.nan),
     }
