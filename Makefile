@@ -17,7 +17,7 @@ SHAPES = --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad
 # Trainings, studies and figures call each function many times; shapes take a third of their time. The slow tests check them.
 WHOLE = tests/study tests/reproduction tests/cli tests/adapters tests/memory tests/sharded tests/reliability tests/monitoring
 WHOLE += tests/recorder tests/storage tests/trajectory tests/report
-WHOLE += tests/test_readme.py tests/test_docs_code.py tests/test_docs_processes.py tests/test_notebooks.py tests/test_gallery.py
+WHOLE += tests/test_readme.py tests/test_docs_code.py tests/test_docs_tutorials.py tests/test_gallery.py tests/test_docs_processes.py tests/test_notebooks.py
 
 .PHONY: help run test test-slow test-device lint docs pictures bench bench-device bench-scale release-check clean
 

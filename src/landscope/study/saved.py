@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from landscope.directions.directions import Directions
 from landscope.directions.over_training import ModesOverTraining
@@ -45,6 +45,9 @@ from landscope.training_history import TrainingHistory
 from landscope.trajectory.rounding import HeldByRounding
 
 __all__ = ["DrawnModes", "Saved", "every_result"]
+
+Number = int | Literal["*"]
+"""A number of a result, or any."""
 
 _AnyResult = TypeVar("_AnyResult", bound=Result)
 
@@ -127,7 +130,7 @@ SHUFFLED = "exponents-shuffled-"
 """Begin of the names of the exponents of shuffled increments."""
 
 
-def null(number: int) -> Saved[Exponents]:
+def null(number: Number) -> Saved[Exponents]:
     """The exponents of shuffled increments."""
     return Saved(f"{SHUFFLED}{number}", Exponents)
 
@@ -140,12 +143,12 @@ PROCESS_FRESH = "exponents-next-finite-window-"
 """Begin of the names of its exponents in its next window."""
 
 
-def process(number: int) -> Saved[Exponents]:
+def process(number: Number) -> Saved[Exponents]:
     """The exponents of the finite-window process along its own modes."""
     return Saved(f"{PROCESS}{number}", Exponents)
 
 
-def process_fresh(number: int) -> Saved[Exponents]:
+def process_fresh(number: Number) -> Saved[Exponents]:
     """The exponents of the finite-window process along the same modes, in its next window."""
     return Saved(f"{PROCESS_FRESH}{number}", Exponents)
 
@@ -184,7 +187,7 @@ LAYER = "noise-layer-"
 """Begin of the names of the results about one layer."""
 
 
-def layer(number: int, basis: str) -> Saved[NoiseAndCurvature]:
+def layer(number: Number, basis: str) -> Saved[NoiseAndCurvature]:
     """Noise and curvature of one layer."""
     return Saved(f"{LAYER}{number}-{basis}", NoiseAndCurvature)
 
