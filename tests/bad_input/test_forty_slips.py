@@ -350,7 +350,7 @@ FOLDER_SLIPS = {
         lambda path: ls.Study(path / "s", net(), CE, {"x": X, "y": Y}), InputError, r"got one dict.*one batch is",
     ),
     "an analysis before a training": (
-        lambda path: ls.Study(path / "s", net(), CE, (X, Y)).analyse(), InputError, "Train inside `with study.record",
+        lambda path: ls.Study(path / "s", net(), CE, (X, Y)).analyse(), InputError, "rain inside `with study.record",
     ),
     "labels that the model lacks": (
         lambda path: ls.Study(path / "s", model := net(), CE, (X, Y + 1)).record(sgd(model)), InputError, "labels",

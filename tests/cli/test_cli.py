@@ -171,7 +171,7 @@ def test_a_figure_that_judges_no_claim_shows_its_tables(capsys):
     section = Section(
         "findings", "Is the relation real?", "Two of six.", ["training", "psi"], [["perceptron", "nan"]], [], {}
     )
-    _print_results(Reproduction(plan, [section]))
+    _print_results(Reproduction(plan, [], [section]))
     shown = capsys.readouterr().out
     assert "Is the relation real?" in shown
     assert "perceptron" in shown
