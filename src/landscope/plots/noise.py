@@ -57,8 +57,8 @@ def minibatch_profiles(springs: Springs) -> go.Figure:
         springs: The springs of the minibatches.
 
     Returns:
-        A figure of ln L against the displacement along one mode in units of the weights: one line for each of a few
-        minibatches, and one for all data.
+        A figure of ln L against the displacement along one mode in units of the weights, with one line for each of a
+        few minibatches, and one for all data.
     """
     row = min(1, len(springs.drawn_ranks) - 1)
     figure = new_figure(f"displacement δθ, i = {int(springs.drawn_ranks[row])}", "ln L")
