@@ -12,11 +12,10 @@ from landscope.landscape.preconditioned import adam_preconditioner
 from landscope.law.window_limit import WindowLimit
 from landscope.noise import StepRule
 from landscope.study.checkpoints import Checkpoints
-from landscope.study.minibatch_order import why_epochs_unseen, why_order_unknown
+from landscope.study.minibatch_order import order_shown, why_epochs_unseen
 from landscope.study.relaxation import relaxation_of, step_rule_of
 from landscope.study.second_moments import SecondMoments, steady_scale
 from landscope.study.settings import StudySettings
-from landscope.study.stages.finite_window import reshuffled_epochs
 from landscope.study.training_facts import TrainingFacts
 from small_study import CRITERION, SELECT, SETTINGS, network, samples, train
 
@@ -300,11 +299,11 @@ def test_a_share_between_none_and_all_of_the_noise_leaves_the_order_open_unless_
     analysis = SimpleNamespace(
         window=window,
         steps_per_epoch=10,
+        learning_rate=math.nan,
         settings=StudySettings(minibatch_order=stated),
         facts=TrainingFacts(optimizer="SGD"),
     )
-    epoch = reshuffled_epochs(window, axis, analysis)
-    said = why_order_unknown(window, axis, analysis)
+    epoch, said = order_shown(window, axis, analysis)
     if stated:
         assert (epoch, said) == (10 if stated == "reshuffled" else None, "")
     else:

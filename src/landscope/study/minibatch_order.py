@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -13,11 +14,23 @@ from landscope.study.relaxation import step_rule_of
 from landscope.surrogates.epoch_share import EpochsFound, epoch_lengths, length_of_epochs
 from landscope.trajectory import Trajectory
 
-__all__ = ["order_of_the_process", "relaxing", "why_epochs_unseen", "why_order_unknown"]
+__all__ = ["OrderShown", "order_of_the_process", "order_shown", "why_epochs_unseen"]
 
 _RELAXES = 0.1
 """Share of a displacement that relaxes within an epoch from which on a direction says nothing of the order."""
-_EPOCHS_UNKNOWN = "the steps in an epoch are not: ls.Study(..., steps_per_epoch=...)"
+
+
+class OrderShown(NamedTuple):
+    """The order of the minibatches that a process of the run counts with.
+
+    Args:
+        steps_per_epoch: Minibatches in an epoch over which the noise sums to zero; None where they count as
+            independent.
+        unknown: Why the order is not known; empty where it was stated, or the window shows it.
+    """
+
+    steps_per_epoch: int | None
+    unknown: str
 
 
 def order_of_the_process(limit: WindowLimit, analysis: Analysis) -> str:
@@ -38,40 +51,42 @@ def order_of_the_process(limit: WindowLimit, analysis: Analysis) -> str:
     return f"{limit.order} (the noise does not sum to zero over epochs of about {epoch:,} steps)"
 
 
-def why_order_unknown(window: Trajectory, curvature: Directions, analysis: Analysis) -> str:
-    """Why the window does not show whether minibatches were reshuffled; empty where it does, or where that was said.
+def order_shown(window: Trajectory, curvature: Directions, analysis: Analysis) -> OrderShown:
+    """The order that was stated, or that the window shows.
 
     Args:
         window: The window, in the coordinates of the optimiser.
-        curvature: The sharp directions, in which weights relax within an epoch.
+        curvature: Eigenvectors of the curvature with their eigenvalues.
         analysis: The analysis, with its settings.
     """
-    rule, steps, epoch = step_rule_of(analysis.facts), analysis.window.steps, analysis.steps_per_epoch
-    stated = analysis.settings.minibatch_order
-    if epoch == 1 or stated == "independent":  # with one step in an epoch there is no order
-        return ""
+    stated, count, steps = analysis.settings.minibatch_order, analysis.steps_per_epoch, analysis.window.steps
+    if count == 1 or stated == "independent":  # with one step in an epoch there is no order
+        return OrderShown(None, "")
+    if count is None:
+        return OrderShown(None, why_epochs_unseen(steps, count))
     if stated == "reshuffled":
-        return "" if epoch else _EPOCHS_UNKNOWN
-    if rule.momentum:
-        steps = steps[1:]  # the first increment holds what momentum carries over from the row before it
-    unseen = why_epochs_unseen(steps, epoch)
-    if unseen or epoch is None:
-        return unseen
-    return _why_open(length_of_epochs(window, relaxing(curvature, analysis), epoch, rule=rule), epoch)
+        return OrderShown(count, "")
+    rule = step_rule_of(analysis.facts)
+    # With momentum, the first increment holds what it carries over from the row before.
+    unseen = why_epochs_unseen(steps[1:] if rule.momentum else steps, count)
+    if unseen:
+        return OrderShown(None, unseen)
+    sharp = _relaxing(curvature, analysis.learning_rate * count / (1 - rule.momentum))
+    found = length_of_epochs(window, sharp, count, rule=rule)
+    return OrderShown(found.length, _why_open(found, count))
 
 
-def relaxing(curvature: Directions, analysis: Analysis) -> Directions:
-    """The directions along which weights relax within an epoch, alpha lambda M above a tenth; the first in any case.
+def _relaxing(curvature: Directions, time: float) -> Directions:
+    """The directions along which more than a tenth of a displacement relaxes within an epoch; the first in any case.
 
     All others show the noise: in a small layer little or nothing is left outside of every measured direction.
 
     Args:
-        curvature: Eigenvectors of the curvature with their eigenvalues lambda.
-        analysis: The analysis, which knows alpha and M. All directions count where alpha is not known.
+        curvature: Eigenvectors of the curvature with their eigenvalues.
+        time: alpha M/(1 - beta), by which a direction with the eigenvalue lambda relaxes lambda times; all count if it
+            is NaN.
     """
-    momentum, rates = step_rule_of(analysis.facts).momentum, analysis.window.learning_rate
-    pulls = rates.max() / (1 - momentum) * curvature.values * (analysis.steps_per_epoch or 1)
-    kept = ~(pulls < _RELAXES)
+    kept = ~(time * curvature.values < _RELAXES)
     kept[0] = True
     return Directions.of(curvature.directions[kept], values=curvature.values[kept])
 
@@ -96,7 +111,7 @@ def why_epochs_unseen(steps: Tensor, steps_per_epoch: int | None) -> str:
         steps_per_epoch: Steps of an epoch, two or more; None where not known.
     """
     if steps_per_epoch is None:
-        return _EPOCHS_UNKNOWN
+        return "the steps in an epoch are not: ls.Study(..., steps_per_epoch=...)"
     lengths, whole = epoch_lengths(steps, steps_per_epoch)
     if whole < 2:
         return f"no rows stand at the ends of the epochs of {steps_per_epoch:,} steps"

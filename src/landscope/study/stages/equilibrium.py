@@ -14,8 +14,8 @@ from landscope.law.exponents import Exponents, fit_exponents
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.minibatch_order import order_shown
 from landscope.study.parts import Part
-from landscope.study.stages.finite_window import reshuffled_epochs
 from landscope.study.training_facts import check_heavy_ball
 from landscope.surrogates.equilibrium import relaxing_process, walk_beside
 from landscope.threads import one_thread
@@ -47,7 +47,7 @@ def _equilibrium(analysis: Analysis) -> Equilibrium:
     with one_thread():  # the bits must not depend on the number of threads
         found = equilibrium(
             curvature, widths, len(analysis.window), learning_rate=analysis.learning_rate, momentum=momentum,
-            every=analysis.facts.every, steps_per_epoch=reshuffled_epochs(analysis.window, basis, analysis),
+            every=analysis.facts.every, steps_per_epoch=order_shown(analysis.window, basis, analysis).steps_per_epoch,
             seed=settings.seed,
         )  # fmt: skip
         used, pull = found.used, curvature[found.used].clamp(min=0)

@@ -19,15 +19,14 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.curvature_matrix import curvature_matrix
 from landscope.study.flatness_along import flatness_along
-from landscope.study.minibatch_order import relaxing, why_order_unknown
+from landscope.study.minibatch_order import order_shown
 from landscope.study.parts import Part
-from landscope.study.relaxation import Relaxation, is_adaptive, relaxation_of, step_rule_of
-from landscope.surrogates.epoch_share import length_of_epochs
+from landscope.study.relaxation import Relaxation, is_adaptive, relaxation_of
 from landscope.surrogates.finite_window import finite_window_process, rest_curvature
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
 
-__all__ = ["PROCESS", "PROCESS_FRESH", "finite_window_parts", "reshuffled_epochs"]
+__all__ = ["PROCESS", "PROCESS_FRESH", "finite_window_parts"]
 
 PROCESS = "finite-window process"
 PROCESS_FRESH = "finite-window process, its next window"
@@ -81,13 +80,13 @@ def _limit(analysis: Analysis) -> WindowLimit:
     window, (relaxation, curvature) = analysis.window, _relaxing(analysis)
     key, own = "curvature" if relaxation.scale is None else "relaxation", relaxation.scaled(window)
     with one_thread():
-        epoch = reshuffled_epochs(own, curvature, analysis)
+        order = order_shown(own, curvature, analysis)
     limit = window_limit(
         curvature, own, analysis.load(saved.basis_flatness(key)),
         learning_rate=window.learning_rate if analysis.has_every_rate else analysis.learning_rate,
-        rule=relaxation.rule, steps_per_epoch=epoch,
+        rule=relaxation.rule, steps_per_epoch=order.steps_per_epoch,
     )  # fmt: skip
-    return dataclasses.replace(limit, order_unknown=why_order_unknown(own, curvature, analysis))
+    return dataclasses.replace(limit, order_unknown=order.unknown)
 
 
 def _process(number: int, analysis: Analysis) -> tuple[Trajectory, Trajectory]:
@@ -97,7 +96,7 @@ def _process(number: int, analysis: Analysis) -> tuple[Trajectory, Trajectory]:
     with one_thread():
         if "finite-window" not in shared:  # the same for all draws
             rest = rest_curvature(own, curvature, relaxation.product, seed=analysis.settings.seed)
-            shared["finite-window"] = rest, reshuffled_epochs(own, curvature, analysis)
+            shared["finite-window"] = rest, order_shown(own, curvature, analysis).steps_per_epoch
         rest, epoch = shared["finite-window"]
         both = finite_window_process(
             own, curvature, rest=rest, steps_per_epoch=epoch, rule=relaxation.rule, n_windows=2,
@@ -106,21 +105,6 @@ def _process(number: int, analysis: Analysis) -> tuple[Trajectory, Trajectory]:
         )  # fmt: skip
     both = relaxation.back(both, window)
     return both.part(slice(len(window))), both.part(slice(len(window), None))
-
-
-def reshuffled_epochs(window: Trajectory, curvature: Directions, analysis: Analysis) -> int | None:
-    """Minibatches in an epoch where the noise of the run sums to zero over it.
-
-    The setting ``minibatch_order`` counts, where it is given. Otherwise minibatches count as independent where the
-    recording does not say: in fewer than two whole epochs, or with rows so far apart that none stand at the ends of
-    epochs.
-    """
-    count, stated = analysis.steps_per_epoch, analysis.settings.minibatch_order
-    if count is None or count < 2 or stated == "independent":
-        return None
-    if stated == "reshuffled":
-        return count
-    return length_of_epochs(window, relaxing(curvature, analysis), count, rule=step_rule_of(analysis.facts)).length
 
 
 def _rows(number: int, analysis: Analysis) -> tuple[Exponents, Exponents]:

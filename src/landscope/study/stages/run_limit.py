@@ -13,9 +13,9 @@ from landscope.law.run_limit import RunLimit
 from landscope.noise.effective_curvature import EffectiveCurvature, effective_curvature_at
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.minibatch_order import order_shown
 from landscope.study.parts import Part
 from landscope.study.stages.continued import fitted_modes, limit_along
-from landscope.study.stages.finite_window import reshuffled_epochs
 from landscope.threads import one_thread
 
 __all__ = ["run_limit_parts", "source_of_limit"]
@@ -92,7 +92,7 @@ def _of_the_run(analysis: Analysis) -> RunLimit:
     return limit_along(
         curvature, analysis.window, analysis.load(saved.basis_flatness("curvature")),
         analysis.load(saved.effective_curvature("checkpoints", "curvature")), analysis.facts, analysis.learning_rate,
-        reshuffled_epochs(analysis.window, curvature, analysis),
+        order_shown(analysis.window, curvature, analysis).steps_per_epoch,
     )  # fmt: skip
 
 
